@@ -1,0 +1,1 @@
+//! Believable made-up patients.

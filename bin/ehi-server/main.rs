@@ -1,0 +1,3 @@
+//! The ehi-server binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The domain of ehi-server: export jobs, authorization, and the ports an integrator implements.
