@@ -1,0 +1,5 @@
+//! Exports.
+
+/// What goes in.
+#[derive(Debug, Clone)]
+pub struct Selection;

@@ -1,0 +1,18 @@
+//! The few FHIR R4 shapes this server speaks.
+//!
+//! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
+//! where a decision needs it and never rebuilt.
+
+mod date;
+mod id;
+mod name;
+mod outcome;
+mod record;
+mod resource_type;
+
+pub use date::{DateError, PartialDate, Period};
+pub use id::{InvalidId, PatientId};
+pub use name::display_name;
+pub use outcome::{IssueCode, OperationOutcome, Severity};
+pub use record::{Record, RecordSyntaxError};
+pub use resource_type::ResourceType;

@@ -1,0 +1,51 @@
+//! Every trait an adapter can implement, one file each.
+//!
+//! To plug in your own system, implement the one port that differs and keep the rest. Most
+//! integrators need only [`RecordSource`].
+//!
+//! | port | what it promises |
+//! |---|---|
+//! | [`RecordSource`] | finds patients and streams their records and documents |
+//! | [`JobStore`] | keeps export jobs, hands each runnable one to exactly one worker |
+//! | [`FileStore`] | keeps exported files; a half-written file is never visible |
+//! | [`ClientRegistry`] | knows the apps that may ask |
+//! | [`GrantStore`] | authorization codes and refresh families, one use each |
+//! | [`SessionStore`] | browser sessions of patients and staff |
+//! | [`PatientLogin`], [`StaffLogin`] | prove who is at the browser |
+//! | [`TokenKeys`] | signs and verifies access tokens |
+//! | [`AuditLog`] | remembers who saw or released what |
+//! | [`Clock`], [`Entropy`] | the only sources of time and of randomness |
+//!
+//! All ports are object safe and shared as `Arc<dyn Port>`. Look-ups return `Ok(None)` for what
+//! is not there; errors say what the caller can do. Feature `testkit` brings a mock of each.
+
+mod clock;
+mod records;
+
+pub use clock::*;
+pub use records::*;
+
+/// The cause of an [`Unavailable`](StoreError::Unavailable) error, for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can go wrong in a store of jobs, grants, sessions, clients or audit entries.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// What should be changed is not there. Do not retry.
+    #[error("not found")]
+    NotFound,
+    /// Somebody else changed it first. Read it again and decide anew.
+    #[error("changed by somebody else meanwhile")]
+    Conflict,
+    /// The store cannot answer right now. Retry later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Cause),
+}
+
+impl StoreError {
+    /// Wraps a passing failure of the technology below.
+    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+}

@@ -1,0 +1,141 @@
+//! Where records come from: the integrator's port.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use serde::{Deserialize, Serialize};
+
+use super::Cause;
+use crate::export::Selection;
+use crate::fhir::{PartialDate, PatientId, Record};
+
+/// A source of patients' records: an EHR, a data warehouse, a folder of files.
+///
+/// A source hands out records as they are. What leaves the hospital is decided by the exporter;
+/// the selection passed to [`records`](Self::records) is a hint that lets a source skip work
+/// (push-down), and ignoring it is always correct.
+#[cfg_attr(any(test, feature = "testkit"), mockall::automock)]
+#[async_trait]
+pub trait RecordSource: Debug + Send + Sync + 'static {
+    /// The patient with this id, or `None`.
+    async fn patient(&self, id: &PatientId) -> Result<Option<PatientSummary>, SourceError>;
+
+    /// Patients that match, ordered by name, at most `search.limit`.
+    async fn search(&self, search: &PatientSearch) -> Result<Vec<PatientSummary>, SourceError>;
+
+    /// Every record of the patient, the Patient resource among them, in any order.
+    ///
+    /// A record that cannot be read is an [`RecordError::Unreadable`] item: the export goes on and
+    /// reports it. [`RecordError::Source`] ends the stream; the export is tried again later.
+    async fn records(
+        &self,
+        patient: &PatientId,
+        wanted: &Selection,
+    ) -> Result<RecordStream, SourceError>;
+
+    /// The patient's documents that are not FHIR resources: scans, exports of legacy systems,
+    /// images. None unless the source says otherwise.
+    async fn documents(
+        &self,
+        patient: &PatientId,
+        wanted: &Selection,
+    ) -> Result<DocumentStream, SourceError> {
+        let _ = (patient, wanted);
+        Ok(stream::empty().boxed())
+    }
+}
+
+/// The records of one patient.
+pub type RecordStream = BoxStream<'static, Result<Record, RecordError>>;
+
+/// The documents of one patient.
+pub type DocumentStream = BoxStream<'static, Result<Document, SourceError>>;
+
+/// A document that is not a FHIR resource.
+pub struct Document {
+    /// File name, such as `scan-2019.pdf`.
+    pub name: String,
+    /// Media type, such as `application/pdf`.
+    pub content_type: String,
+    /// What it is, in a sentence a patient understands.
+    pub description: String,
+    /// The bytes, in chunks.
+    pub content: BoxStream<'static, Result<Bytes, SourceError>>,
+}
+
+impl Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Document")
+            .field("name", &self.name)
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a source knows of a patient without opening the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatientSummary {
+    /// Logical id of the Patient resource.
+    pub id: PatientId,
+    /// Name as one would address an envelope.
+    pub name: String,
+    /// Date of birth, as precise as it is known.
+    pub birth_date: Option<PartialDate>,
+}
+
+/// Which patients to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientSearch {
+    /// Words that must all occur in the name, upper and lower case alike; empty for everybody.
+    pub name: String,
+    /// Date of birth, where it must match.
+    pub birth_date: Option<PartialDate>,
+    /// How many to return at most.
+    pub limit: usize,
+}
+
+/// Why a stream of records could not give the next one.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// This one record is broken. The stream goes on behind it.
+    #[error("{0}")]
+    Unreadable(Unreadable),
+    /// The source broke down. Nothing follows.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// A record that could not be read, told so that staff find it in the source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {reason}")]
+pub struct Unreadable {
+    /// Where it is in the source, without content of the record: `lemke.json, entry 17`.
+    pub place: String,
+    /// What is wrong with it, without content of the record.
+    pub reason: String,
+}
+
+/// Why a source could not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No such patient (any more).
+    #[error("no such patient")]
+    NotFound,
+    /// The source cannot answer right now. Retry later.
+    #[error("the record source is unavailable")]
+    Unavailable(#[source] Cause),
+    /// The source answered something that makes no sense. Retrying does not help.
+    #[error("the record source is broken: {0}")]
+    Broken(String),
+}
+
+impl SourceError {
+    /// Wraps a passing failure of the technology below.
+    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+}
