@@ -1,6 +1,32 @@
 //! Adapters for [`ehi_core`]: stores, files, record sources, keys and the HTTP server.
 //!
+//! | module | feature | what it plugs in |
+//! |---|---|---|
+//! | [`memory`] | `memory` | every store, in memory |
+//! | [`fs`] | `fs` | files in a folder |
+//! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
+//! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
+//! | [`picker`] | `picker` | a patient login for demonstrations |
+//! | [`keys`] | `keys` | RSA keys that sign access tokens |
+//! | [`system`] | `system` | the system's clock and randomness |
+//! | [`http`] | `http` | the HTTP server: routes and pages |
+//! | [`sample`] | `sample` | believable made-up patients |
+//!
 //! One module and one cargo feature each; an adapter never imports another.
 
+#[cfg(feature = "directory")]
+pub mod directory;
+#[cfg(feature = "fs")]
+pub mod fs;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "keys")]
+pub mod keys;
+#[cfg(feature = "memory")]
+pub mod memory;
+#[cfg(feature = "picker")]
+pub mod picker;
 #[cfg(feature = "sample")]
 pub mod sample;
+#[cfg(feature = "system")]
+pub mod system;

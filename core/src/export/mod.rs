@@ -1,5 +1,46 @@
-//! Exports.
+//! Exports: from what was asked to what is fetched.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `job` | [`ExportJob`] and its states |
+//! | `request` | [`Choices`]: what was asked |
+//! | `selection`, `sensitivity` | what goes in, what is withheld |
+//! | `exporter` | one run: source → selection → NDJSON → files |
+//! | `worker` | takes jobs from the queue and runs them |
+//! | `manifest`, `attachment`, `links` | what the app is told |
+//! | `lifetime` | when things expire |
+//! | `service` | the use cases: kick off, customise, status, download, … |
+//! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
-/// What goes in.
-#[derive(Debug, Clone)]
-pub struct Selection;
+mod attachment;
+mod exporter;
+mod job;
+mod lifetime;
+mod links;
+mod manifest;
+mod request;
+mod review;
+mod selection;
+mod sensitivity;
+mod service;
+mod worker;
+
+pub use attachment::{Attachment, AttachmentName, InvalidName};
+pub use exporter::{Counter, ExportError, ExportLimits, Exporter};
+pub use job::{
+    Claim, Export, ExportJob, ExportedFile, FileKind, FileName, JobId, JobState, Kickoff,
+    NotApplicable, Patience, Progress, Requester, Review, Status, WorkerId,
+};
+pub use lifetime::Lifetimes;
+pub use links::Links;
+pub use manifest::{Manifest, ManifestEntry, ManifestExtension, attachment_json};
+pub use request::{
+    AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
+};
+pub use review::{AttachError, Upload, UploadLimits};
+pub use selection::{Selection, Verdict};
+pub use sensitivity::{Protection, protected_by};
+pub use service::{
+    Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
+};
+pub use worker::{Worker, WorkerSettings};

@@ -3,14 +3,18 @@
 //! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
 //! where a decision needs it and never rebuilt.
 
+mod coding;
 mod date;
+mod document_reference;
 mod id;
 mod name;
 mod outcome;
 mod record;
 mod resource_type;
 
+pub use coding::{Coding, codings};
 pub use date::{DateError, PartialDate, Period};
+pub use document_reference::{AttachedFile, document_reference};
 pub use id::{InvalidId, PatientId};
 pub use name::display_name;
 pub use outcome::{IssueCode, OperationOutcome, Severity};

@@ -19,11 +19,27 @@
 //! All ports are object safe and shared as `Arc<dyn Port>`. Look-ups return `Ok(None)` for what
 //! is not there; errors say what the caller can do. Feature `testkit` brings a mock of each.
 
+mod audit;
+mod clients;
 mod clock;
+mod files;
+mod grants;
+mod jobs;
+mod keys;
+mod login;
 mod records;
+mod sessions;
 
+pub use audit::*;
+pub use clients::*;
 pub use clock::*;
+pub use files::*;
+pub use grants::*;
+pub use jobs::*;
+pub use keys::*;
+pub use login::*;
 pub use records::*;
+pub use sessions::*;
 
 /// The cause of an [`Unavailable`](StoreError::Unavailable) error, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,265 @@
+//! Files in a folder on disk.
+
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ehi_core::ports::{FileBytes, FileError, FilePath, FileStore, FileWriter};
+use futures::{StreamExt, TryStreamExt};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+
+/// Files in a folder on disk, readable to the server's own user alone.
+///
+/// A file is written below a hidden folder first, forced to disk, and then moved to its name:
+/// whoever reads a name sees the whole file or none.
+#[derive(Debug, Clone)]
+pub struct FolderFiles {
+    root: Arc<Path>,
+    incoming: Arc<Path>,
+}
+
+/// How much is read at once.
+const CHUNK: usize = 128 << 10;
+
+impl FolderFiles {
+    /// Opens the folder, and makes it when it is not there.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, FileError> {
+        let root = root.into();
+        // No path of a stored file begins with a dot, so the two never meet.
+        let incoming = root.join(".incoming");
+        make_folder(&incoming).map_err(file_error)?;
+        Ok(Self {
+            root: root.into(),
+            incoming: incoming.into(),
+        })
+    }
+
+    fn place(&self, path: &FilePath) -> PathBuf {
+        self.root.join(path.as_str())
+    }
+}
+
+#[async_trait]
+impl FileStore for FolderFiles {
+    async fn writer(&self, path: &FilePath) -> Result<Box<dyn FileWriter>, FileError> {
+        let (incoming, place) = (self.incoming.clone(), self.place(path));
+        let file = blocking(move || NamedTempFile::new_in(incoming)).await?;
+        Ok(Box::new(FolderWriter {
+            file: Some(file),
+            place,
+        }))
+    }
+
+    async fn size(&self, path: &FilePath) -> Result<Option<u64>, FileError> {
+        let place = self.place(path);
+        blocking(move || found(place.metadata().map(|metadata| metadata.len()))).await
+    }
+
+    async fn read(
+        &self,
+        path: &FilePath,
+        range: Range<u64>,
+    ) -> Result<Option<FileBytes>, FileError> {
+        let place = self.place(path);
+        let opened = blocking(move || {
+            let Some(mut file) = found(std::fs::File::open(place))? else {
+                return Ok(None);
+            };
+            file.seek(SeekFrom::Start(range.start))?;
+            Ok(Some((file, range.end.saturating_sub(range.start))))
+        });
+        Ok(opened.await?.map(|(file, length)| {
+            let reader = tokio::fs::File::from_std(file).take(length);
+            ReaderStream::with_capacity(reader, CHUNK).map_err(file_error).boxed()
+        }))
+    }
+
+    async fn delete_prefix(&self, folder: &FilePath) -> Result<(), FileError> {
+        let place = self.place(folder);
+        blocking(move || {
+            let Some(metadata) = found(place.symlink_metadata())? else {
+                return Ok(());
+            };
+            let deleted = if metadata.is_dir() {
+                std::fs::remove_dir_all(place)
+            } else {
+                std::fs::remove_file(place)
+            };
+            found(deleted).map(|_| ())
+        })
+        .await
+    }
+
+    async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError> {
+        let (root, place) = (self.root.clone(), self.place(folder));
+        blocking(move || {
+            let mut found_files = Vec::new();
+            let mut open = vec![place];
+            while let Some(place) = open.pop() {
+                let Some(metadata) = found(place.symlink_metadata())? else {
+                    continue;
+                };
+                if metadata.is_dir() {
+                    for entry in found(std::fs::read_dir(&place))?.into_iter().flatten() {
+                        open.push(entry?.path());
+                    }
+                } else if let Some(path) = (place.strip_prefix(&root).ok())
+                    .and_then(Path::to_str)
+                    .and_then(|path| FilePath::parse(path).ok())
+                {
+                    found_files.push(path);
+                }
+            }
+            Ok(found_files)
+        })
+        .await
+    }
+}
+
+/// Writes below the hidden folder; dropping it deletes what was written.
+struct FolderWriter {
+    /// Away only while a write is under way.
+    file: Option<NamedTempFile>,
+    place: PathBuf,
+}
+
+impl FolderWriter {
+    fn take(&mut self) -> Result<NamedTempFile, FileError> {
+        // A write that failed, or whose future was dropped, took the file along.
+        let gone = || FileError::Unavailable("an earlier write did not finish".into());
+        self.file.take().ok_or_else(gone)
+    }
+}
+
+#[async_trait]
+impl FileWriter for FolderWriter {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), FileError> {
+        let mut file = self.take()?;
+        let written = blocking(move || file.as_file_mut().write_all(&bytes).map(|()| file));
+        self.file = Some(written.await?);
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<(), FileError> {
+        let file = self.take()?;
+        let place = self.place;
+        blocking(move || {
+            let folder = place.parent().unwrap_or(Path::new("/"));
+            make_folder(folder)?;
+            file.as_file().sync_all()?;
+            file.persist(&place).map_err(|error| error.error)?;
+            // The name itself has to outlive a power cut too.
+            std::fs::File::open(folder)?.sync_all()
+        })
+        .await
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn file_error(error: io::Error) -> FileError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FileError::Full(error.into()),
+        _ => FileError::Unavailable(error.into()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, FileError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(file_error),
+        Err(error) => Err(FileError::Unavailable(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn path(text: &str) -> FilePath {
+        FilePath::parse(text).unwrap()
+    }
+
+    async fn text(files: &FolderFiles, at: &str, range: Range<u64>) -> Option<String> {
+        let stream = files.read(&path(at), range).await.unwrap()?;
+        let chunks: Vec<Bytes> = stream.try_collect().await.unwrap();
+        Some(String::from_utf8(chunks.concat()).unwrap())
+    }
+
+    async fn write(files: &FolderFiles, at: &str, content: &'static str) {
+        let mut writer = files.writer(&path(at)).await.unwrap();
+        for chunk in content.as_bytes().chunks(3) {
+            writer.write(Bytes::from_static(chunk)).await.unwrap();
+        }
+        writer.finish().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_appears_whole_when_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FolderFiles::open(folder.path().join("files")).unwrap();
+        let mut writer = files.writer(&path("job/1/a.ndjson")).await.unwrap();
+        writer.write(Bytes::from_static(b"half")).await.unwrap();
+        assert_eq!(text(&files, "job/1/a.ndjson", 0..9).await, None);
+        assert_eq!(files.size(&path("job/1/a.ndjson")).await.unwrap(), None);
+        writer.write(Bytes::from_static(b"whole")).await.unwrap();
+        writer.finish().await.unwrap();
+        assert_eq!(text(&files, "job/1/a.ndjson", 0..u64::MAX).await.unwrap(), "halfwhole");
+        assert_eq!(text(&files, "job/1/a.ndjson", 4..6).await.unwrap(), "wh");
+        assert_eq!(text(&files, "job/1/a.ndjson", 90..99).await.unwrap(), "");
+        assert_eq!(files.size(&path("job/1/a.ndjson")).await.unwrap(), Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FolderFiles::open(folder.path()).unwrap();
+        let mut writer = files.writer(&path("job/a")).await.unwrap();
+        writer.write(Bytes::from_static(b"half")).await.unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read_dir(folder.path().join(".incoming")).unwrap().count(), 0);
+        assert!(files.list(&path("job")).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn deleting_a_folder_takes_its_files_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FolderFiles::open(folder.path()).unwrap();
+        for at in ["job/1/a", "job/2/a", "job-2/a"] {
+            write(&files, at, "content").await;
+        }
+        files.delete_prefix(&path("job/1")).await.unwrap();
+        assert_eq!(files.list(&path("job")).await.unwrap(), [path("job/2/a")]);
+        files.delete_prefix(&path("job/2/a")).await.unwrap();
+        files.delete_prefix(&path("job")).await.unwrap();
+        files.delete_prefix(&path("job")).await.unwrap();
+        assert_eq!(files.list(&path("job-2")).await.unwrap(), [path("job-2/a")]);
+    }
+
+    #[tokio::test]
+    async fn only_the_servers_user_can_read_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FolderFiles::open(folder.path().join("files")).unwrap();
+        write(&files, "job/a", "content").await;
+        let mode = |at: &str| folder.path().join(at).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("files"), mode("files/job"), mode("files/job/a")), (0o700, 0o700, 0o600));
+    }
+}

@@ -1,0 +1,46 @@
+//! A patient login that asks nothing but "who are you?": for demonstrations only.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ehi_core::fhir::PatientId;
+use ehi_core::ports::{
+    LoginError, LoginPrompt, PatientAnswer, PatientLogin, PatientSearch, RecordSource,
+};
+
+/// How many patients the list shows.
+const SHOWN: usize = 200;
+
+/// Lets whoever is at the browser pick a patient from a list.
+#[derive(Debug, Clone)]
+pub struct PatientPicker {
+    source: Arc<dyn RecordSource>,
+}
+
+impl PatientPicker {
+    /// A picker of this source's patients.
+    pub fn new(source: Arc<dyn RecordSource>) -> Self {
+        Self { source }
+    }
+}
+
+#[async_trait]
+impl PatientLogin for PatientPicker {
+    async fn prompt(&self) -> Result<LoginPrompt, LoginError> {
+        let everybody = PatientSearch {
+            name: String::new(),
+            birth_date: None,
+            limit: SHOWN,
+        };
+        let found = self.source.search(&everybody).await;
+        let patients = found.map_err(|error| LoginError::Unavailable(error.into()))?;
+        Ok(LoginPrompt::Pick(patients))
+    }
+
+    async fn verify(&self, answer: PatientAnswer) -> Result<PatientId, LoginError> {
+        match answer {
+            PatientAnswer::Picked(id) => Ok(id),
+            PatientAnswer::Password(_) => Err(LoginError::Refused),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Who may ask, and for whom: SMART App Launch for patients' apps, sessions for people.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `client` | registered apps, what each may do and how each is special |
+//! | `scope` | what a token opens |
+//! | `secret` | tokens, codes and cookies, and the hashes they are kept by |
+//! | `authorization` | the authorization request: parameters, PKCE, where errors go |
+//! | `token` | the token request and the claims of an access token |
+//! | `service` | the use cases of the authorization server |
+//! | `session`, `patient`, `staff` | who is at the browser |
+//!
+//! Sources: SMART App Launch 2, RFC 6749 (OAuth 2.0), RFC 7636 (PKCE), RFC 9068 (JWT access
+//! tokens), RFC 9700 (security best practice).
+
+mod authorization;
+mod client;
+mod patient;
+mod scope;
+mod secret;
+mod service;
+mod session;
+mod staff;
+mod token;
+
+pub use authorization::{
+    Audience, AuthorizationError, AuthorizationRequest, OAuthError, OAuthErrorCode, PkceChallenge,
+};
+pub use client::{Client, ClientId, LoopbackRedirects, Quirk};
+pub use patient::{PatientSession, PatientSessions};
+pub use scope::{Scope, Scopes};
+pub use secret::{Secret, SecretHash};
+pub use service::{AuthPorts, AuthSettings, AuthorizationServer};
+pub use session::{Session, SessionError, SessionHolder, csrf_token, is_csrf_token};
+pub use staff::{StaffName, StaffSession, StaffSessions};
+pub use token::{
+    Access, CodeGrant, GrantId, RefreshFamily, Subject, TokenError, TokenRequest, TokenResponse,
+};

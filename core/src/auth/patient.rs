@@ -1,0 +1,159 @@
+//! Patients at the browser.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Secret, Session, SessionError, SessionHolder};
+use crate::fhir::PatientId;
+use crate::ports::{
+    Action, Actor, AuditEvent, AuditLog, Clock, Entropy, LoginError, LoginPrompt, PatientAnswer,
+    PatientLogin, PatientSummary, RecordSource, SessionStore,
+};
+
+/// Logs patients in and recognises them.
+#[derive(Debug, Clone)]
+pub struct PatientSessions {
+    /// Proves who they are.
+    pub login: Arc<dyn PatientLogin>,
+    /// Knows who they are.
+    pub source: Arc<dyn RecordSource>,
+    /// Where sessions live.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Who did what.
+    pub audit: Arc<dyn AuditLog>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// How long a session lasts.
+    pub lifetime: Duration,
+}
+
+/// A patient who is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientSession {
+    /// Who.
+    pub patient: PatientSummary,
+}
+
+impl PatientSessions {
+    /// What the login page asks for.
+    pub async fn prompt(&self) -> Result<LoginPrompt, SessionError> {
+        self.login.prompt().await.map_err(unavailable)
+    }
+
+    /// Logs a patient in; the new cookie is another one than any before.
+    pub async fn log_in(&self, answer: PatientAnswer) -> Result<Secret, SessionError> {
+        let proven = match self.login.verify(answer).await {
+            Ok(id) => self.find(&id).await?,
+            Err(LoginError::Refused) => None,
+            Err(other) => return Err(unavailable(other)),
+        };
+        let Some(patient) = proven else {
+            self.record(Actor::Unknown, Action::PatientLoginRefused, None).await?;
+            return Err(SessionError::Refused);
+        };
+        let id = patient.id;
+        self.record(Actor::Patient(id.clone()), Action::PatientLogin, Some(&id)).await?;
+        let cookie = Secret::from_random(self.entropy.bytes());
+        let holder = SessionHolder::Patient(id);
+        let session = Session::begin(holder, self.clock.now(), self.lifetime);
+        self.sessions.insert(cookie.hash(), &session).await?;
+        Ok(cookie)
+    }
+
+    /// Who this cookie belongs to.
+    pub async fn recognise(&self, cookie: &Secret) -> Result<PatientSession, SessionError> {
+        let session = self.sessions.get(cookie.hash()).await?.ok_or(SessionError::None)?;
+        let SessionHolder::Patient(id) = &session.holder else {
+            return Err(SessionError::None);
+        };
+        if !session.is_live(self.clock.now()) {
+            return Err(SessionError::None);
+        }
+        let patient = self.find(id).await?.ok_or(SessionError::None)?;
+        Ok(PatientSession { patient })
+    }
+
+    /// Ends a session.
+    pub async fn log_out(&self, cookie: &Secret) -> Result<(), SessionError> {
+        Ok(self.sessions.remove(cookie.hash()).await?)
+    }
+
+    async fn find(&self, id: &PatientId) -> Result<Option<PatientSummary>, SessionError> {
+        let found = self.source.patient(id).await;
+        found.map_err(|error| SessionError::Unavailable(error.into()))
+    }
+
+    async fn record(
+        &self,
+        actor: Actor,
+        action: Action,
+        patient: Option<&PatientId>,
+    ) -> Result<(), SessionError> {
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor,
+            action,
+            patient: patient.cloned(),
+            job: None,
+        };
+        Ok(self.audit.append(&event).await?)
+    }
+}
+
+fn unavailable(error: LoginError) -> SessionError {
+    SessionError::Unavailable(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::{MockPatientLogin, MockRecordSource};
+    use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, patient};
+
+    fn sessions(login: MockPatientLogin) -> (PatientSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
+        let clock = Arc::new(FixedClock::at(at(0)));
+        let audit = Arc::new(RecordedAudit::default());
+        let mut source = MockRecordSource::new();
+        source.expect_patient().returning(|id| Ok((*id == patient().id).then(patient)));
+        let sessions = PatientSessions {
+            login: Arc::new(login),
+            source: Arc::new(source),
+            sessions: Arc::new(Sessions::default()),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            entropy: Arc::new(SeededEntropy::default()),
+            lifetime: Duration::from_secs(600),
+        };
+        (sessions, clock, audit)
+    }
+
+    #[tokio::test]
+    async fn a_patient_is_recognised_until_the_session_ends() {
+        let mut login = MockPatientLogin::new();
+        login.expect_verify().returning(|_| Ok(patient().id));
+        let (sessions, clock, audit) = sessions(login);
+        let cookie = sessions.log_in(PatientAnswer::Picked(patient().id)).await.unwrap();
+        assert_eq!(sessions.recognise(&cookie).await.unwrap().patient, patient());
+        assert_eq!(audit.actions(), [Action::PatientLogin]);
+        clock.set(at(600));
+        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
+        clock.set(at(0));
+        sessions.log_out(&cookie).await.unwrap();
+        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
+    }
+
+    #[tokio::test]
+    async fn a_patient_without_a_record_is_refused_like_a_wrong_answer() {
+        let mut login = MockPatientLogin::new();
+        login.expect_verify().times(1).returning(|_| Ok(PatientId::parse("nobody").unwrap()));
+        login.expect_verify().returning(|_| Err(LoginError::Refused));
+        let (sessions, _, audit) = sessions(login);
+        for _ in 0..2 {
+            let refused = sessions.log_in(PatientAnswer::Picked(patient().id)).await;
+            assert!(matches!(refused, Err(SessionError::Refused)));
+        }
+        assert_eq!(audit.actions(), [Action::PatientLoginRefused, Action::PatientLoginRefused]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Files that staff (or a record source) add to an export.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text cannot name an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a file name has 1 to 200 characters, without '/', '\\' and control characters, and is not '.' or '..'")]
+pub struct InvalidName;
+
+/// The name of an attached file, kept as it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AttachmentName(String);
+
+impl AttachmentName {
+    /// Reads a name.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        let path_like = |c: char| matches!(c, '/' | '\\') || c.is_control();
+        let blank = name.trim().is_empty() || matches!(name, "." | "..");
+        (!blank && name.chars().count() <= 200 && !name.contains(path_like))
+            .then(|| Self(name.to_owned()))
+            .ok_or(InvalidName)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// This name, or with the lowest number in front that no other file has: `1.a.png`.
+    #[must_use]
+    pub fn unlike(self, taken: &HashSet<Self>) -> Self {
+        if !taken.contains(&self) {
+            return self;
+        }
+        (1..u32::MAX)
+            .map(|number| Self(format!("{number}.{}", self.0)))
+            .find(|name| !taken.contains(name))
+            .unwrap_or(self)
+    }
+}
+
+impl fmt::Display for AttachmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for AttachmentName {
+    type Error = InvalidName;
+
+    fn try_from(name: String) -> Result<Self, InvalidName> {
+        Self::parse(&name)
+    }
+}
+
+impl From<AttachmentName> for String {
+    fn from(name: AttachmentName) -> Self {
+        name.0
+    }
+}
+
+/// A file that belongs to an export without being a FHIR resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The name it is known by, one of a kind within its job.
+    pub title: AttachmentName,
+    /// Media type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-1 of the bytes in base64, as FHIR's `Attachment.hash` wants it.
+    pub hash: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// What it is, in a sentence.
+    pub description: String,
+    /// Names the stored file; a title never becomes a path.
+    pub key: Uuid,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_path_and_no_header() {
+        for good in ["a.png", "Röntgen 2019 (1).pdf", "…", ".profile", "a;b=\"c\".txt"] {
+            assert_eq!(AttachmentName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", " ", ".", "..", "a/b", "..\\b", "a\r\nSet-Cookie: x", "a\0", &"x".repeat(201)] {
+            assert_eq!(AttachmentName::parse(bad), Err(InvalidName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_file_of_the_same_name_gets_a_number() {
+        let name = AttachmentName::parse("a.png").unwrap();
+        let mut taken = HashSet::new();
+        for expected in ["a.png", "1.a.png", "2.a.png"] {
+            let next = name.clone().unlike(&taken);
+            assert_eq!(next.as_str(), expected);
+            taken.insert(next);
+        }
+    }
+}

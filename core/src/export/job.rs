@@ -1,0 +1,678 @@
+//! The export job and its states.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use url::Url;
+use uuid::Uuid;
+
+use super::{Attachment, AttachmentName, AuthorizationKey, Choices, Interaction};
+use crate::auth::ClientId;
+use crate::fhir::ResourceType;
+use crate::ports::{Cursor, FilePath, PatientSummary};
+
+/// The id of an export job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// An id made of randomness.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&bytes[..16]);
+        Self(uuid::Builder::from_random_bytes(half).into_uuid())
+    }
+
+    /// Reads an id as this server writes it: 36 characters, lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::from_str(text).ok()?;
+        (id.hyphenated().to_string() == text).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Whose job it is, and who may therefore fetch it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requester {
+    /// The patient, through this app.
+    Patient(ClientId),
+    /// A hospital's own system.
+    System(ClientId),
+}
+
+impl Requester {
+    /// The app that asked.
+    pub fn client(&self) -> &ClientId {
+        match self {
+            Self::Patient(client) | Self::System(client) => client,
+        }
+    }
+}
+
+/// Who looks at an export before it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Review {
+    /// Staff.
+    Staff,
+    /// Nobody: it is released as soon as it is retrieved.
+    Automatic,
+}
+
+/// Everything a kick-off fixes about a job.
+#[derive(Debug, Clone)]
+pub struct Kickoff {
+    /// Whose record.
+    pub patient: PatientSummary,
+    /// Who asks.
+    pub requester: Requester,
+    /// The URL that was called.
+    pub request: Url,
+    /// Who reviews.
+    pub review: Review,
+    /// Whether a form comes first.
+    pub interaction: Interaction,
+    /// What is asked for, until a form says otherwise.
+    pub choices: Choices,
+}
+
+/// One patient's export, from kick-off to removal.
+///
+/// `awaiting-input → requested → retrieved → approved`, or `rejected`, or `failed`. The methods
+/// below are the only transitions; each returns [`NotApplicable`] where it does not apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportJob {
+    /// Its id.
+    pub id: JobId,
+    /// Whose record it is.
+    pub patient: PatientSummary,
+    /// Who asked.
+    pub requester: Requester,
+    /// The kick-off URL.
+    pub request: Url,
+    /// Who reviews it.
+    pub review: Review,
+    /// Whether the patient fills in a form first.
+    pub interaction: Interaction,
+    /// When it was kicked off.
+    pub created_at: Timestamp,
+    choices: Choices,
+    attachments: Vec<Attachment>,
+    state: JobState,
+    version: u64,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "status")]
+pub enum JobState {
+    /// Its form is open.
+    AwaitingInput,
+    /// Waiting for a worker, or running.
+    Requested {
+        /// How many attempts were begun.
+        attempt: u32,
+        /// No attempt before this.
+        due: Timestamp,
+        /// Who runs it.
+        claim: Option<Claim>,
+        /// How far the running attempt got.
+        progress: Progress,
+    },
+    /// Staff review it.
+    Retrieved {
+        /// What was exported.
+        export: Export,
+        /// When that was done.
+        at: Timestamp,
+    },
+    /// Its files can be fetched.
+    Approved {
+        /// What was exported.
+        export: Export,
+        /// When it was released.
+        at: Timestamp,
+    },
+    /// Staff declined the release.
+    Rejected {
+        /// The reason staff gave to the patient.
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why, for the app.
+        reason: String,
+        /// When it was given up.
+        at: Timestamp,
+    },
+}
+
+/// The name of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "JobState tells what each means")]
+pub enum Status {
+    AwaitingInput,
+    Requested,
+    Retrieved,
+    Approved,
+    Rejected,
+    Failed,
+}
+
+impl Status {
+    /// As it stands on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AwaitingInput => "awaiting-input",
+            Self::Requested => "requested",
+            Self::Retrieved => "retrieved",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Reads a status of the wire.
+    pub fn parse(text: &str) -> Option<Self> {
+        use Status::{Approved, AwaitingInput, Failed, Rejected, Requested, Retrieved};
+        [AwaitingInput, Requested, Retrieved, Approved, Rejected, Failed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(pub String);
+
+/// A worker's hold on one attempt of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// When it can be claimed by somebody else.
+    pub until: Timestamp,
+}
+
+/// How far an attempt got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Resources written.
+    pub resources: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// What one attempt exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// The attempt whose files these are.
+    pub attempt: u32,
+    /// The state of the source it shows: when the attempt began.
+    pub transaction_time: Timestamp,
+    /// Its files.
+    pub files: Vec<ExportedFile>,
+    /// How many records stayed in the hospital, by what would have authorised them.
+    pub withheld: BTreeMap<AuthorizationKey, u64>,
+    /// How many psychotherapy notes stayed in the hospital: those are never part of an export.
+    pub psychotherapy_notes: u64,
+}
+
+/// One exported file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedFile {
+    /// Its name, one of a kind within the export.
+    pub name: FileName,
+    /// What it is for.
+    pub kind: FileKind,
+    /// What it holds.
+    pub resource_type: ResourceType,
+    /// How many resources, one a line.
+    pub count: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What an exported file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// Records.
+    Output,
+    /// OperationOutcomes about records that could not be read.
+    Error,
+}
+
+/// The name of an exported file: `Observation.ndjson`, `Observation.2.ndjson`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FileName(String);
+
+impl FileName {
+    /// The `part`th file of a type, from 1.
+    pub fn output(resource_type: ResourceType, part: u32) -> Self {
+        Self(match part {
+            0 | 1 => format!("{resource_type}.ndjson"),
+            _ => format!("{resource_type}.{part}.ndjson"),
+        })
+    }
+
+    /// The `part`th file about records that could not be read, from 1.
+    pub fn errors(part: u32) -> Self {
+        Self(format!("errors.{}", Self::output(ResourceType::OperationOutcome, part).0))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How patient the server is with attempts that go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How many attempts at most.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles with each.
+    pub pause: Duration,
+}
+
+/// A transition that does not apply to the state a job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the job is {0}")]
+pub struct NotApplicable(pub Status);
+
+impl ExportJob {
+    /// A new job.
+    pub fn kick_off(id: JobId, kickoff: Kickoff, now: Timestamp) -> Self {
+        Self {
+            id,
+            patient: kickoff.patient,
+            requester: kickoff.requester,
+            request: kickoff.request,
+            review: kickoff.review,
+            interaction: kickoff.interaction,
+            created_at: now,
+            choices: kickoff.choices,
+            attachments: Vec::new(),
+            state: match kickoff.interaction {
+                Interaction::Form => JobState::AwaitingInput,
+                Interaction::None => JobState::requested(0, now),
+            },
+            version: 0,
+        }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> &JobState {
+        &self.state
+    }
+
+    /// The name of the state it is in.
+    pub fn status(&self) -> Status {
+        match self.state {
+            JobState::AwaitingInput => Status::AwaitingInput,
+            JobState::Requested { .. } => Status::Requested,
+            JobState::Retrieved { .. } => Status::Retrieved,
+            JobState::Approved { .. } => Status::Approved,
+            JobState::Rejected { .. } => Status::Rejected,
+            JobState::Failed { .. } => Status::Failed,
+        }
+    }
+
+    /// What was asked for.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// Files that were added.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// What was exported, once it was.
+    pub fn export(&self) -> Option<&Export> {
+        match &self.state {
+            JobState::Retrieved { export, .. } | JobState::Approved { export, .. } => Some(export),
+            _ => None,
+        }
+    }
+
+    /// When it came to its end: released, declined or given up.
+    pub fn completed_at(&self) -> Option<Timestamp> {
+        match self.state {
+            JobState::Approved { at, .. }
+            | JobState::Rejected { at, .. }
+            | JobState::Failed { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Counts accepted writes. A store refuses a write made from an older version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The same job one version on: what a store keeps when it accepts a write.
+    #[must_use]
+    pub fn next_version(mut self) -> Self {
+        self.version += 1;
+        self
+    }
+
+    /// Its place in the list of jobs.
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            created_at: self.created_at,
+            id: self.id,
+        }
+    }
+
+    /// The patient (or a system) said what goes in: the export is requested.
+    pub fn customise(&mut self, choices: Choices, now: Timestamp) -> Result<(), NotApplicable> {
+        self.require(matches!(self.state, JobState::AwaitingInput))?;
+        self.choices = choices;
+        self.state = JobState::requested(0, now);
+        Ok(())
+    }
+
+    /// Whether a worker may take it: requested, due, and not under a lease that still runs.
+    pub fn is_claimable(&self, now: Timestamp) -> bool {
+        match &self.state {
+            JobState::Requested { due, claim, .. } => {
+                *due <= now && claim.as_ref().is_none_or(|claim| claim.until <= now)
+            }
+            _ => false,
+        }
+    }
+
+    /// A worker takes it for its next attempt, until `until`.
+    pub fn claim(
+        &mut self,
+        worker: &WorkerId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claim, NotApplicable> {
+        self.require(self.is_claimable(now))?;
+        let JobState::Requested { attempt, due, .. } = self.state else {
+            return Err(NotApplicable(self.status()));
+        };
+        let claim = Claim {
+            job: self.id,
+            worker: worker.clone(),
+            attempt: attempt + 1,
+            until,
+        };
+        self.state = JobState::Requested {
+            attempt: attempt + 1,
+            due,
+            claim: Some(claim.clone()),
+            progress: Progress::default(),
+        };
+        Ok(claim)
+    }
+
+    /// The claim it is under.
+    pub fn current_claim(&self) -> Option<&Claim> {
+        match &self.state {
+            JobState::Requested { claim, .. } => claim.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The worker lives: its claim holds until `until`. Refused when `claim` is not the one the
+    /// job is under.
+    pub fn renew(
+        &mut self,
+        renewed: &Claim,
+        until: Timestamp,
+        now_at: Progress,
+    ) -> Result<(), NotApplicable> {
+        let status = self.status();
+        match &mut self.state {
+            JobState::Requested {
+                claim: Some(claim),
+                progress,
+                ..
+            } if claim.worker == renewed.worker && claim.attempt == renewed.attempt => {
+                claim.until = until;
+                *progress = now_at;
+                Ok(())
+            }
+            _ => Err(NotApplicable(status)),
+        }
+    }
+
+    /// The attempt succeeded.
+    pub fn retrieved(
+        &mut self,
+        export: Export,
+        documents: Vec<Attachment>,
+        now: Timestamp,
+    ) -> Result<(), NotApplicable> {
+        self.require(self.current_claim().is_some_and(|claim| claim.attempt == export.attempt))?;
+        self.add(documents);
+        self.state = match self.review {
+            Review::Staff => JobState::Retrieved { export, at: now },
+            Review::Automatic => JobState::Approved { export, at: now },
+        };
+        Ok(())
+    }
+
+    /// The attempt went wrong: another one later, or the end.
+    pub fn attempt_failed(
+        &mut self,
+        reason: &str,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<(), NotApplicable> {
+        let JobState::Requested { attempt, .. } = self.state else {
+            return Err(NotApplicable(self.status()));
+        };
+        self.state = if attempt < patience.attempts {
+            let pause = patience.pause.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+            JobState::requested(attempt, now.saturating_add(pause).unwrap_or(Timestamp::MAX))
+        } else {
+            JobState::Failed {
+                reason: reason.to_owned(),
+                at: now,
+            }
+        };
+        Ok(())
+    }
+
+    /// The worker stops and gives the job back to the queue.
+    pub fn release(&mut self, now: Timestamp) -> Result<(), NotApplicable> {
+        let JobState::Requested { attempt, .. } = self.state else {
+            return Err(NotApplicable(self.status()));
+        };
+        self.state = JobState::requested(attempt, now);
+        Ok(())
+    }
+
+    /// Staff release it.
+    pub fn approve(&mut self, now: Timestamp) -> Result<(), NotApplicable> {
+        let JobState::Retrieved { export, .. } = &self.state else {
+            return Err(NotApplicable(self.status()));
+        };
+        self.state = JobState::Approved {
+            export: export.clone(),
+            at: now,
+        };
+        Ok(())
+    }
+
+    /// Staff decline it. Its files have to go.
+    pub fn reject(&mut self, reason: Option<String>, now: Timestamp) -> Result<(), NotApplicable> {
+        let open = matches!(
+            self.state,
+            JobState::AwaitingInput | JobState::Requested { .. } | JobState::Retrieved { .. }
+        );
+        self.require(open)?;
+        self.attachments.clear();
+        self.state = JobState::Rejected { reason, at: now };
+        Ok(())
+    }
+
+    /// Staff add files.
+    pub fn attach(&mut self, files: Vec<Attachment>) -> Result<(), NotApplicable> {
+        self.require(matches!(self.state, JobState::Retrieved { .. }))?;
+        self.add(files);
+        Ok(())
+    }
+
+    /// Staff take files away again; returns those that were there.
+    pub fn detach(&mut self, titles: &HashSet<&str>) -> Result<Vec<Attachment>, NotApplicable> {
+        self.require(matches!(self.state, JobState::Retrieved { .. }))?;
+        let (gone, kept) = (self.attachments.drain(..))
+            .partition(|attachment: &Attachment| titles.contains(attachment.title.as_str()));
+        self.attachments = kept;
+        Ok(gone)
+    }
+
+    /// The folder of everything this job keeps.
+    pub fn folder(&self) -> FilePath {
+        FilePath::of([&self.id.to_string()])
+    }
+
+    /// The folder of one attempt.
+    pub fn attempt_folder(&self, attempt: u32) -> FilePath {
+        FilePath::of([&self.id.to_string(), &attempt.to_string()])
+    }
+
+    /// Where an attachment is stored.
+    pub fn attachment_path(&self, attachment: &Attachment) -> FilePath {
+        FilePath::of([&self.id.to_string(), "attachments", &attachment.key.to_string()])
+    }
+
+    /// Where an exported file is stored.
+    pub fn file_path(&self, export: &Export, file: &ExportedFile) -> FilePath {
+        let (job, attempt) = (self.id.to_string(), export.attempt.to_string());
+        FilePath::of([job.as_str(), attempt.as_str(), file.name.as_str()])
+    }
+
+    fn add(&mut self, files: Vec<Attachment>) {
+        let mut taken: HashSet<AttachmentName> =
+            self.attachments.iter().map(|one| one.title.clone()).collect();
+        for mut file in files {
+            file.title = file.title.unlike(&taken);
+            taken.insert(file.title.clone());
+            self.attachments.push(file);
+        }
+    }
+
+    fn require(&self, applies: bool) -> Result<(), NotApplicable> {
+        applies.then_some(()).ok_or(NotApplicable(self.status()))
+    }
+}
+
+impl JobState {
+    fn requested(attempt: u32, due: Timestamp) -> Self {
+        Self::Requested {
+            attempt,
+            due,
+            claim: None,
+            progress: Progress::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{self, at};
+
+    fn claimed() -> ExportJob {
+        let mut job = testkit::job(Interaction::None);
+        job.claim(&WorkerId("w".into()), at(0), at(60)).unwrap();
+        job
+    }
+
+    #[test]
+    fn a_job_goes_from_form_to_release() {
+        let mut job = testkit::job(Interaction::Form);
+        assert_eq!(job.status(), Status::AwaitingInput);
+        assert!(!job.is_claimable(at(0)));
+        job.customise(Choices::whole_record(), at(1)).unwrap();
+        assert_eq!(job.customise(Choices::form_default(), at(1)), Err(NotApplicable(Status::Requested)));
+        let claim = job.claim(&WorkerId("w".into()), at(1), at(60)).unwrap();
+        assert!(job.claim(&WorkerId("x".into()), at(2), at(60)).is_err(), "it is leased");
+        assert_eq!(job.approve(at(2)), Err(NotApplicable(Status::Requested)));
+        job.retrieved(testkit::export(claim.attempt), vec![], at(2)).unwrap();
+        assert_eq!((job.status(), job.completed_at()), (Status::Retrieved, None));
+        job.approve(at(3)).unwrap();
+        assert_eq!((job.status(), job.completed_at()), (Status::Approved, Some(at(3))));
+        assert_eq!(job.reject(None, at(4)), Err(NotApplicable(Status::Approved)));
+        assert!(job.attach(vec![]).is_err());
+    }
+
+    #[test]
+    fn a_late_worker_cannot_overwrite_the_winner() {
+        let mut job = claimed();
+        let late = job.current_claim().unwrap().clone();
+        assert!(job.is_claimable(at(60)), "its lease ran out");
+        let winner = job.claim(&WorkerId("x".into()), at(60), at(120)).unwrap();
+        assert!(job.renew(&late, at(200), Progress::default()).is_err());
+        assert!(job.retrieved(testkit::export(late.attempt), vec![], at(61)).is_err());
+        job.retrieved(testkit::export(winner.attempt), vec![], at(62)).unwrap();
+    }
+
+    #[test]
+    fn attempts_are_tried_again_with_growing_pauses_and_then_given_up() {
+        let patience = Patience { attempts: 3, pause: Duration::from_secs(10) };
+        let mut job = testkit::job(Interaction::None);
+        let mut now = 0;
+        for pause in [10, 20] {
+            job.claim(&WorkerId("w".into()), at(now), at(now + 60)).unwrap();
+            job.attempt_failed("disk full", patience, at(now)).unwrap();
+            assert!(!job.is_claimable(at(now + pause - 1)) && job.is_claimable(at(now + pause)));
+            now += pause;
+        }
+        job.claim(&WorkerId("w".into()), at(now), at(now + 60)).unwrap();
+        job.attempt_failed("disk full", patience, at(now)).unwrap();
+        assert!(matches!(job.state(), JobState::Failed { reason, .. } if reason == "disk full"));
+    }
+
+    #[test]
+    fn a_job_without_review_is_released_at_once() {
+        let mut job = claimed();
+        job.review = Review::Automatic;
+        job.retrieved(testkit::export(1), vec![], at(5)).unwrap();
+        assert_eq!((job.status(), job.completed_at()), (Status::Approved, Some(at(5))));
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = JobId::from_random([0xab; 32]);
+        assert_eq!(JobId::parse(&id.to_string()), Some(id));
+        for other in [id.to_string().to_uppercase(), format!("{{{id}}}"), id.to_string().replace('-', ""), "..".into()] {
+            assert_eq!(JobId::parse(&other), None, "{other}");
+        }
+    }
+}

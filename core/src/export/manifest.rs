@@ -1,0 +1,146 @@
+//! The manifest: what an app is told of a finished export.
+//!
+//! Source: FHIR Bulk Data Access, "Response - Complete Status"; Argonaut EHI Export API 0.1.0.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::links::Links;
+use super::{Attachment, ExportJob, FileKind};
+use crate::auth::Quirk;
+use crate::fhir::{AttachedFile, document_reference};
+
+/// The file that announces the attachments. It is made when it is fetched.
+pub const ATTACHMENTS_FILE: &str = "attachments.DocumentReference.ndjson";
+
+/// What was exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// The state of the source the export shows.
+    pub transaction_time: Timestamp,
+    /// The kick-off URL.
+    pub request: String,
+    /// Files are fetched with the access token.
+    pub requires_access_token: bool,
+    /// The files with records and the announced attachments.
+    pub output: Vec<ManifestEntry>,
+    /// The files about records that could not be read.
+    pub error: Vec<ManifestEntry>,
+    /// Where the formats are documented.
+    pub extension: ManifestExtension,
+}
+
+/// One file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ManifestEntry {
+    /// The resource type in the file.
+    #[serde(rename = "type")]
+    pub resource_type: &'static str,
+    /// Where it is fetched.
+    pub url: String,
+    /// How many resources it holds.
+    pub count: u64,
+}
+
+/// What EHI export adds to the bulk manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestExtension {
+    /// Where the formats are documented.
+    pub ehi_documentation_url: String,
+}
+
+/// How attachments are announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announcement {
+    /// One DocumentReference each.
+    Each,
+    /// One DocumentReference with all of them, for clients that read the file as one document.
+    Grouped,
+}
+
+impl Announcement {
+    /// How this client wants it.
+    pub fn to(quirks: &[Quirk]) -> Self {
+        if quirks.contains(&Quirk::GroupedAttachments) {
+            Self::Grouped
+        } else {
+            Self::Each
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a job, `None` before there is an export.
+    pub fn of(job: &ExportJob, links: &Links) -> Option<Self> {
+        let export = job.export()?;
+        let entries = |kind: FileKind| {
+            (export.files.iter())
+                .filter(move |file| file.kind == kind)
+                .map(|file| ManifestEntry {
+                    resource_type: file.resource_type.as_str(),
+                    url: links.file(job.id, file.name.as_str()),
+                    count: file.count,
+                })
+        };
+        let attachments = (!job.attachments().is_empty()).then(|| ManifestEntry {
+            resource_type: "DocumentReference",
+            url: links.file(job.id, ATTACHMENTS_FILE),
+            count: job.attachments().len() as u64,
+        });
+        Some(Self {
+            transaction_time: export.transaction_time,
+            request: job.request.to_string(),
+            requires_access_token: true,
+            output: entries(FileKind::Output).chain(attachments).collect(),
+            error: entries(FileKind::Error).collect(),
+            extension: ManifestExtension {
+                ehi_documentation_url: links.documentation(),
+            },
+        })
+    }
+}
+
+/// The content of [`ATTACHMENTS_FILE`].
+pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> String {
+    let told = |attachments: &[Attachment], id: String, description: &str| {
+        let urls: Vec<String> = (attachments.iter())
+            .map(|attachment| links.attachment(job.id, &attachment.title))
+            .collect();
+        let files: Vec<AttachedFile<'_>> = (attachments.iter().zip(&urls))
+            .map(|(attachment, url)| AttachedFile {
+                url,
+                content_type: &attachment.content_type,
+                size: attachment.size,
+                title: attachment.title.as_str(),
+                hash: &attachment.hash,
+                created_at: attachment.created_at,
+            })
+            .collect();
+        let documentation = links.documentation();
+        document_reference(&id, &job.patient.id, description, &documentation, &files)
+    };
+    match announcement {
+        Announcement::Grouped => {
+            let all = "Files added to this export by the hospital";
+            format!("{}\n", told(job.attachments(), job.id.to_string(), all))
+        }
+        Announcement::Each => (job.attachments().chunks(1))
+            .map(|one| format!("{}\n", told(one, one[0].key.to_string(), &one[0].description)))
+            .collect(),
+    }
+}
+
+/// A FHIR Attachment as the job's JSON shows it.
+pub fn attachment_json(job: &ExportJob, attachment: &Attachment, links: &Links) -> Value {
+    json!({
+        "title": attachment.title.as_str(),
+        "contentType": attachment.content_type,
+        "size": attachment.size,
+        "url": links.attachment(job.id, &attachment.title),
+        "hash": attachment.hash,
+        "creation": attachment.created_at.to_string(),
+    })
+}

@@ -1,0 +1,228 @@
+//! The use cases of staff: list, look, approve, reject, attach, detach, remove.
+
+use std::collections::HashSet;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+
+use super::exporter::first_half;
+use super::service::{ExportService, UseCaseError};
+use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
+use crate::auth::StaffName;
+use crate::ports::{Action, Actor, FileError, FileWriter, JobFilter, Page};
+
+/// How much staff may attach at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// Files.
+    pub files: usize,
+    /// Bytes of all of them together.
+    pub bytes: u64,
+}
+
+/// Why files were not attached. Nothing of them is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// A file has no name, or one that is no file name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// No file came.
+    #[error("no file was sent: choose at least one and send it in the field 'attachments'")]
+    Empty,
+    /// Too many files.
+    #[error("at most {0} files can be attached at once")]
+    TooMany(usize),
+    /// Too many bytes.
+    #[error("at most {0} bytes can be attached at once")]
+    TooLarge(u64),
+    /// The files could not be kept, or the job is in another state.
+    #[error(transparent)]
+    UseCase(#[from] UseCaseError),
+}
+
+impl From<FileError> for AttachError {
+    fn from(error: FileError) -> Self {
+        Self::UseCase(error.into())
+    }
+}
+
+/// Files on their way to a job. Dropping it keeps none of them.
+pub struct Upload {
+    job: ExportJob,
+    files: Vec<Incoming>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload")
+            .field("job", &self.job.id)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Incoming {
+    attachment: Attachment,
+    writer: Box<dyn FileWriter>,
+    hash: Sha1,
+}
+
+impl ExportService {
+    /// Jobs that match, newest first.
+    pub async fn jobs(
+        &self,
+        filter: &JobFilter,
+        page: Page,
+    ) -> Result<Vec<ExportJob>, UseCaseError> {
+        let now = self.ports.clock.now();
+        let jobs = self.ports.jobs.list(filter, page).await?;
+        Ok(jobs.into_iter().filter(|job| !self.is_expired(job, now)).collect())
+    }
+
+    /// One job.
+    pub async fn staff_job(&self, id: JobId) -> Result<ExportJob, UseCaseError> {
+        self.live(id).await
+    }
+
+    /// Releases a retrieved export to its app.
+    pub async fn approve(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let actor = Actor::Staff(staff.clone());
+        let (job, ()) = self.change(id, actor, Action::Approve, ExportJob::approve).await?;
+        Ok(job)
+    }
+
+    /// Declines an export; what was exported goes.
+    pub async fn reject(
+        &self,
+        staff: &StaffName,
+        id: JobId,
+        reason: Option<String>,
+    ) -> Result<ExportJob, UseCaseError> {
+        let actor = Actor::Staff(staff.clone());
+        let decline = |job: &mut ExportJob, now| job.reject(reason.clone(), now);
+        let (job, ()) = self.change(id, actor, Action::Reject, decline).await?;
+        self.ports.files.delete_prefix(&job.folder()).await?;
+        Ok(job)
+    }
+
+    /// Begins to attach files to a retrieved export.
+    pub async fn begin_upload(&self, id: JobId) -> Result<Upload, UseCaseError> {
+        let job = self.live(id).await?;
+        if job.status() != Status::Retrieved {
+            return Err(NotApplicable(job.status()).into());
+        }
+        Ok(Upload {
+            job,
+            files: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Begins the next file of an upload.
+    pub async fn upload_file(
+        &self,
+        upload: &mut Upload,
+        name: &str,
+        content_type: &str,
+    ) -> Result<(), AttachError> {
+        let limit = self.settings.uploads.files;
+        if upload.files.len() == limit {
+            return Err(AttachError::TooMany(limit));
+        }
+        let attachment = Attachment {
+            title: AttachmentName::parse(name)?,
+            content_type: content_type.to_owned(),
+            size: 0,
+            hash: String::new(),
+            created_at: self.ports.clock.now(),
+            description: format!("{name}, added by the hospital"),
+            key: uuid::Builder::from_random_bytes(first_half(self.ports.entropy.bytes()))
+                .into_uuid(),
+        };
+        let writer = self.ports.files.writer(&upload.job.attachment_path(&attachment)).await?;
+        upload.files.push(Incoming {
+            attachment,
+            writer,
+            hash: Sha1::new(),
+        });
+        Ok(())
+    }
+
+    /// Appends bytes to the file an upload is at.
+    pub async fn upload_bytes(&self, upload: &mut Upload, bytes: Bytes) -> Result<(), AttachError> {
+        let limit = self.settings.uploads.bytes;
+        upload.bytes += bytes.len() as u64;
+        if upload.bytes > limit {
+            return Err(AttachError::TooLarge(limit));
+        }
+        if let Some(file) = upload.files.last_mut() {
+            file.attachment.size += bytes.len() as u64;
+            file.hash.update(&bytes);
+            file.writer.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Attaches all files of an upload.
+    pub async fn attach(
+        &self,
+        staff: &StaffName,
+        upload: Upload,
+    ) -> Result<ExportJob, AttachError> {
+        if upload.files.is_empty() {
+            return Err(AttachError::Empty);
+        }
+        let mut attachments = Vec::new();
+        for file in upload.files {
+            let mut attachment = file.attachment;
+            attachment.hash = BASE64_STANDARD.encode(file.hash.finalize());
+            attachments.push(attachment.clone());
+            if let Err(error) = file.writer.finish().await {
+                self.forget(&upload.job, &attachments).await;
+                return Err(error.into());
+            }
+        }
+        let actor = Actor::Staff(staff.clone());
+        let add = |job: &mut ExportJob, _| job.attach(attachments.clone());
+        match self.change(upload.job.id, actor, Action::Attach, add).await {
+            Ok((job, ())) => Ok(job),
+            Err(error) => {
+                self.forget(&upload.job, &attachments).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes attachments away again. Titles that are not there are ignored.
+    pub async fn detach(
+        &self,
+        staff: &StaffName,
+        id: JobId,
+        titles: &HashSet<&str>,
+    ) -> Result<ExportJob, UseCaseError> {
+        let actor = Actor::Staff(staff.clone());
+        let take = |job: &mut ExportJob, _| job.detach(titles);
+        let (job, gone) = self.change(id, actor, Action::Detach, take).await?;
+        self.forget(&job, &gone).await;
+        Ok(job)
+    }
+
+    /// Removes a job and its files; returns it as it last was.
+    pub async fn remove(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let job = self.live(id).await?;
+        self.remove_as(Actor::Staff(staff.clone()), Action::Remove, &job).await
+    }
+
+    /// Deletes stored attachments. What cannot be deleted now goes with the job.
+    async fn forget(&self, job: &ExportJob, attachments: &[Attachment]) {
+        for attachment in attachments {
+            let path = job.attachment_path(attachment);
+            if let Err(error) = self.ports.files.delete_prefix(&path).await {
+                tracing::warn!(job = %job.id, error = &error as &dyn std::error::Error, "an attachment remains");
+            }
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The use cases of patients and apps: kick off, customise, status, download, delete; and the
+//! sweep that removes what expired.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::links::Links;
+use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
+use super::review::UploadLimits;
+use super::{
+    Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
+    NotApplicable, Requester, Review, Status,
+};
+use crate::auth::{Access, Client, Subject};
+use crate::fhir::PatientId;
+use crate::ports::{
+    Action, Actor, AuditEvent, AuditLog, ClientRegistry, Clock, Entropy, FileBytes, FileError,
+    FilePath, FileStore, JobFilter, JobStore, Page, RecordSource, SourceError, StoreError,
+};
+
+/// The ports exports need.
+#[derive(Debug, Clone)]
+pub struct ExportPorts {
+    /// Where jobs live.
+    pub jobs: Arc<dyn JobStore>,
+    /// Where files live.
+    pub files: Arc<dyn FileStore>,
+    /// Where records come from.
+    pub source: Arc<dyn RecordSource>,
+    /// Which apps may ask.
+    pub clients: Arc<dyn ClientRegistry>,
+    /// Who saw or released what.
+    pub audit: Arc<dyn AuditLog>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What a deployment says of its exports.
+#[derive(Debug, Clone)]
+pub struct ExportSettings {
+    /// The server's URLs.
+    pub links: Links,
+    /// When things expire.
+    pub lifetimes: Lifetimes,
+    /// How much staff may attach.
+    pub uploads: UploadLimits,
+}
+
+/// The use cases of exports.
+#[derive(Debug, Clone)]
+pub struct ExportService {
+    pub(super) ports: ExportPorts,
+    pub(super) settings: ExportSettings,
+}
+
+/// Why a use case did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UseCaseError {
+    /// No such thing, or one of somebody else: the two are told alike.
+    #[error("not found")]
+    NotFound,
+    /// The token does not open this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// It does not apply to the state the job is in.
+    #[error(transparent)]
+    NotApplicable(#[from] NotApplicable),
+    /// A part of the server is unavailable. Retry later.
+    #[error("a part of the server is unavailable")]
+    Unavailable(#[source] crate::ports::Cause),
+}
+
+impl From<StoreError> for UseCaseError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::NotFound,
+            other => Self::Unavailable(other.into()),
+        }
+    }
+}
+
+impl From<FileError> for UseCaseError {
+    fn from(error: FileError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<SourceError> for UseCaseError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::NotFound => Self::NotFound,
+            other => Self::Unavailable(other.into()),
+        }
+    }
+}
+
+/// What a kick-off asks for.
+#[derive(Debug, Clone)]
+pub struct KickoffRequest {
+    /// Whose record.
+    pub patient: PatientId,
+    /// The URL that was called.
+    pub request: Url,
+    /// Who reviews.
+    pub review: Review,
+    /// Whether a form comes first.
+    pub interaction: Interaction,
+}
+
+/// Where an export stands, for its app.
+#[derive(Debug, Clone)]
+pub enum JobStatus {
+    /// Not done yet.
+    InProgress {
+        /// The status word, then detail; at most 100 characters.
+        progress: String,
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+        /// The form, while it is open.
+        form: Option<String>,
+    },
+    /// Done and released.
+    Complete {
+        /// What there is to fetch.
+        manifest: Box<Manifest>,
+        /// When the files go.
+        expires: Timestamp,
+    },
+    /// Given up.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Staff declined the release.
+    Rejected {
+        /// The reason they gave.
+        reason: Option<String>,
+    },
+}
+
+/// A file that may be fetched.
+#[derive(Debug, Clone)]
+pub struct Download {
+    /// The name to save it under.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// A strong entity tag, quotes included.
+    pub etag: String,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Stored(FilePath),
+    Made(Bytes),
+}
+
+/// The media type of exported records.
+const NDJSON: &str = "application/fhir+ndjson";
+
+impl ExportService {
+    /// The use cases over these ports.
+    pub fn new(ports: ExportPorts, settings: ExportSettings) -> Self {
+        Self { ports, settings }
+    }
+
+    /// The server's URLs.
+    pub fn links(&self) -> &Links {
+        &self.settings.links
+    }
+
+    /// An app asks for a patient's record: a new job.
+    pub async fn kick_off(
+        &self,
+        access: &Access,
+        asked: KickoffRequest,
+    ) -> Result<ExportJob, UseCaseError> {
+        let requester = match &access.subject {
+            Subject::Patient(patient) if *patient == asked.patient => {
+                Requester::Patient(access.client.clone())
+            }
+            Subject::Patient(_) => {
+                return Err(UseCaseError::Forbidden(
+                    "This token opens the record of another patient. Ask that patient to authorize the app.",
+                ));
+            }
+            Subject::System => Requester::System(access.client.clone()),
+        };
+        let patient = self.ports.source.patient(&asked.patient).await?;
+        let interaction = match &requester {
+            Requester::Patient(_) => asked.interaction,
+            // Nobody is at a browser.
+            Requester::System(_) => Interaction::None,
+        };
+        let kickoff = Kickoff {
+            patient: patient.ok_or(UseCaseError::NotFound)?,
+            requester,
+            request: asked.request,
+            review: asked.review,
+            interaction,
+            choices: match interaction {
+                Interaction::Form => Choices::form_default(),
+                Interaction::None => Choices::whole_record(),
+            },
+        };
+        let id = JobId::from_random(self.ports.entropy.bytes());
+        let job = ExportJob::kick_off(id, kickoff, self.ports.clock.now());
+        self.audit(Actor::Client(access.client.clone()), Action::KickOff, &job).await?;
+        self.ports.jobs.insert(&job).await?;
+        Ok(job)
+    }
+
+    /// The job, for the app that asked for it.
+    pub async fn job(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let job = self.live(id).await?;
+        let theirs = match (&job.requester, &access.subject) {
+            (Requester::Patient(client), Subject::Patient(patient)) => {
+                *client == access.client && *patient == job.patient.id
+            }
+            (Requester::System(client), Subject::System) => *client == access.client,
+            _ => false,
+        };
+        theirs.then_some(job).ok_or(UseCaseError::NotFound)
+    }
+
+    /// The job, for its patient at a browser.
+    pub async fn patients_job(
+        &self,
+        patient: &PatientId,
+        id: JobId,
+    ) -> Result<ExportJob, UseCaseError> {
+        let job = self.live(id).await?;
+        let theirs = job.patient.id == *patient && matches!(job.requester, Requester::Patient(_));
+        theirs.then_some(job).ok_or(UseCaseError::NotFound)
+    }
+
+    /// The app that asked for this job. One that is no longer registered has no registration to
+    /// go by.
+    pub async fn client_of(&self, job: &ExportJob) -> Result<Option<Client>, UseCaseError> {
+        Ok(self.ports.clients.client(job.requester.client()).await?)
+    }
+
+    /// Whoever may see `job` said what goes in: the export is requested.
+    pub async fn customise(
+        &self,
+        job: &ExportJob,
+        actor: Actor,
+        choices: Choices,
+    ) -> Result<ExportJob, UseCaseError> {
+        self.change(job.id, actor, Action::Customise, |job, now| job.customise(choices.clone(), now))
+            .await
+            .map(|(job, ())| job)
+    }
+
+    /// Where a job stands.
+    pub fn status(&self, job: &ExportJob) -> JobStatus {
+        let links = &self.settings.links;
+        match job.state() {
+            JobState::Failed { reason, .. } => JobStatus::Failed {
+                reason: reason.clone(),
+            },
+            JobState::Rejected { reason, .. } => JobStatus::Rejected {
+                reason: reason.clone(),
+            },
+            JobState::Approved { .. } => match Manifest::of(job, links) {
+                Some(manifest) => JobStatus::Complete {
+                    manifest: Box::new(manifest),
+                    expires: self.settings.lifetimes.expiry(job).unwrap_or(Timestamp::MAX),
+                },
+                None => in_progress(job, "", 1, None),
+            },
+            JobState::AwaitingInput => {
+                let form = links.form(job.id, &job.patient.id);
+                in_progress(job, "waiting for the patient's choices", 5, Some(form))
+            }
+            JobState::Requested { progress, claim, .. } => {
+                let detail = match claim {
+                    Some(_) => format!("{} resources written", progress.resources),
+                    None => "waiting for its turn".to_owned(),
+                };
+                in_progress(job, &detail, 1, None)
+            }
+            JobState::Retrieved { .. } => {
+                in_progress(job, "waiting for review by the hospital", 10, None)
+            }
+        }
+    }
+
+    /// A file of the job that may be fetched.
+    pub async fn file(
+        &self,
+        access: &Access,
+        id: JobId,
+        name: &str,
+    ) -> Result<Download, UseCaseError> {
+        let job = self.released(access, id).await?;
+        let export = job.export().ok_or(UseCaseError::NotFound)?;
+        let download = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
+            let quirks = self.client_of(&job).await?.map(|client| client.quirks).unwrap_or_default();
+            let text = announce(&job, &self.settings.links, Announcement::to(&quirks));
+            Download {
+                name: name.to_owned(),
+                content_type: NDJSON.to_owned(),
+                size: text.len() as u64,
+                etag: etag(&[text.as_bytes()]),
+                content: Content::Made(text.into()),
+            }
+        } else {
+            let file = export.files.iter().find(|file| file.name.as_str() == name);
+            let file = file.ok_or(UseCaseError::NotFound)?;
+            let path = job.file_path(export, file);
+            Download {
+                name: name.to_owned(),
+                content_type: NDJSON.to_owned(),
+                size: file.size,
+                // A stored file never changes, so its place tells its content.
+                etag: etag(&[path.as_str().as_bytes()]),
+                content: Content::Stored(path),
+            }
+        };
+        self.audit_download(access, &job).await?;
+        Ok(download)
+    }
+
+    /// An attachment of the job that may be fetched.
+    pub async fn attachment(
+        &self,
+        access: &Access,
+        id: JobId,
+        title: &str,
+    ) -> Result<Download, UseCaseError> {
+        let job = self.released(access, id).await?;
+        let attachment = (job.attachments().iter())
+            .find(|attachment| attachment.title.as_str() == title)
+            .ok_or(UseCaseError::NotFound)?;
+        let path = job.attachment_path(attachment);
+        let download = Download {
+            name: title.to_owned(),
+            content_type: attachment.content_type.clone(),
+            size: attachment.size,
+            etag: etag(&[path.as_str().as_bytes()]),
+            content: Content::Stored(path),
+        };
+        self.audit_download(access, &job).await?;
+        Ok(download)
+    }
+
+    /// Bytes of a file that may be fetched.
+    pub async fn read(
+        &self,
+        download: &Download,
+        range: Range<u64>,
+    ) -> Result<FileBytes, UseCaseError> {
+        match &download.content {
+            Content::Stored(path) => {
+                let bytes = self.ports.files.read(path, range).await?;
+                bytes.ok_or(UseCaseError::NotFound)
+            }
+            Content::Made(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                let part = bytes.slice(place(range.start)..place(range.end));
+                Ok(stream::iter([Ok(part)]).boxed())
+            }
+        }
+    }
+
+    /// The app (for the patient) takes the request back: the job and its files go, whatever state
+    /// it is in.
+    pub async fn delete(&self, access: &Access, id: JobId) -> Result<(), UseCaseError> {
+        let job = self.job(access, id).await?;
+        self.remove_as(Actor::Client(access.client.clone()), Action::Remove, &job).await?;
+        Ok(())
+    }
+
+    /// Removes what expired. Returns how many jobs that were.
+    pub async fn sweep(&self) -> Result<usize, UseCaseError> {
+        let now = self.ports.clock.now();
+        let jobs = self.ports.jobs.list(&JobFilter::default(), Page::default()).await?;
+        let mut removed = 0;
+        for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
+            self.remove_as(Actor::Server, Action::Expire, job).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// The job, unless it expired: from that moment on it is gone, even before the next sweep.
+    pub(super) async fn live(&self, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let job = self.ports.jobs.get(id).await?.ok_or(UseCaseError::NotFound)?;
+        let expired = self.is_expired(&job, self.ports.clock.now());
+        (!expired).then_some(job).ok_or(UseCaseError::NotFound)
+    }
+
+    pub(super) fn is_expired(&self, job: &ExportJob, now: Timestamp) -> bool {
+        self.settings.lifetimes.expiry(job).is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Changes a job by a transition, anew from its newest version when somebody else was faster.
+    pub(super) async fn change<T>(
+        &self,
+        id: JobId,
+        actor: Actor,
+        action: Action,
+        transition: impl Fn(&mut ExportJob, Timestamp) -> Result<T, NotApplicable>,
+    ) -> Result<(ExportJob, T), UseCaseError> {
+        let mut job = self.live(id).await?;
+        loop {
+            let value = transition(&mut job, self.ports.clock.now())?;
+            self.audit(actor.clone(), action, &job).await?;
+            match self.ports.jobs.update(&job).await {
+                Ok(job) => return Ok((job, value)),
+                // Each round somebody else made progress, so this ends.
+                Err(StoreError::Conflict) => job = self.live(id).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Removes a job and its files; returns it as it last was.
+    pub(super) async fn remove_as(
+        &self,
+        actor: Actor,
+        action: Action,
+        job: &ExportJob,
+    ) -> Result<ExportJob, UseCaseError> {
+        self.audit(actor, action, job).await?;
+        let removed = self.ports.jobs.remove(job.id).await?.ok_or(UseCaseError::NotFound)?;
+        // From here on the job is gone for everybody; files that cannot be deleted now are no
+        // reason to say otherwise.
+        if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
+            tracing::error!(job = %job.id, error = &error as &dyn std::error::Error, "files of a removed job remain");
+        }
+        Ok(removed)
+    }
+
+    pub(super) async fn audit(
+        &self,
+        actor: Actor,
+        action: Action,
+        job: &ExportJob,
+    ) -> Result<(), UseCaseError> {
+        let event = AuditEvent {
+            at: self.ports.clock.now(),
+            actor,
+            action,
+            patient: Some(job.patient.id.clone()),
+            job: Some(job.id),
+        };
+        Ok(self.ports.audit.append(&event).await?)
+    }
+
+    async fn audit_download(&self, access: &Access, job: &ExportJob) -> Result<(), UseCaseError> {
+        self.audit(Actor::Client(access.client.clone()), Action::Download, job).await
+    }
+
+    async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let job = self.job(access, id).await?;
+        let released = job.status() == Status::Approved;
+        released.then_some(job).ok_or(UseCaseError::NotFound)
+    }
+}
+
+fn in_progress(
+    job: &ExportJob,
+    detail: &str,
+    retry_after: u64,
+    form: Option<String>,
+) -> JobStatus {
+    JobStatus::InProgress {
+        progress: format!("{}, {detail}", job.status()),
+        retry_after: Duration::from_secs(retry_after),
+        form,
+    }
+}
+
+fn etag(parts: &[&[u8]]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{hex}\"")
+}

@@ -1,0 +1,197 @@
+//! Takes jobs from the queue and runs them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{self, Either};
+use futures::pin_mut;
+use tokio::sync::watch;
+
+use super::exporter::{Counter, Exporter};
+use super::{Claim, ExportError, ExportJob, Patience, WorkerId};
+use crate::ports::{Clock, JobStore, StoreError};
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// How long a claim holds without a sign of life.
+    pub lease: Duration,
+    /// How often a running export reports its progress; well below the lease.
+    pub heartbeat: Duration,
+    /// How often to look for work that nobody announced, such as a lease that ran out.
+    pub poll: Duration,
+    /// How often an export is tried.
+    pub patience: Patience,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(1),
+            poll: Duration::from_secs(5),
+            patience: Patience {
+                attempts: 5,
+                pause: Duration::from_secs(2),
+            },
+        }
+    }
+}
+
+/// Runs one export after the other.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Its name in claims and logs.
+    pub id: WorkerId,
+    /// The queue.
+    pub jobs: Arc<dyn JobStore>,
+    /// What runs an export.
+    pub exporter: Exporter,
+    /// How it works.
+    pub settings: WorkerSettings,
+}
+
+/// What became of a running attempt.
+enum Outcome<T> {
+    Finished(T),
+    /// The job was removed, declined, or claimed by somebody else.
+    Lost,
+    /// The server shuts down.
+    Stopped,
+}
+
+impl Worker {
+    /// Works until `stop` turns true. An export that runs then is given back to the queue.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        let mut changes = self.jobs.subscribe();
+        while !*stop.borrow() {
+            match self.work(&mut stop).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let poll = self.clock().sleep(self.settings.poll);
+                    let work = changes.changed();
+                    let stopped = stop.wait_for(|stop| *stop);
+                    pin_mut!(work, stopped);
+                    future::select(future::select(poll, work), stopped).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be reached");
+                    let poll = self.clock().sleep(self.settings.poll);
+                    let stopped = stop.wait_for(|stop| *stop);
+                    pin_mut!(stopped);
+                    future::select(poll, stopped).await;
+                }
+            }
+        }
+    }
+
+    /// Takes one job and runs it. `false` when there is none.
+    pub async fn work(&self, stop: &mut watch::Receiver<bool>) -> Result<bool, StoreError> {
+        let now = self.clock().now();
+        let Some(job) = self.jobs.claim(&self.id, now, self.settings.lease).await? else {
+            return Ok(false);
+        };
+        let Some(claim) = job.current_claim().cloned() else {
+            return Ok(false);
+        };
+        tracing::info!(job = %job.id, attempt = claim.attempt, "export begins");
+        self.attempt(job, &claim, stop).await?;
+        Ok(true)
+    }
+
+    async fn attempt(
+        &self,
+        mut job: ExportJob,
+        claim: &Claim,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let outcome = self.run_claimed(&job, claim, stop).await;
+        let now = self.clock().now();
+        let transition = match outcome {
+            Outcome::Finished(Ok((export, documents))) => {
+                tracing::info!(job = %job.id, files = export.files.len(), "export done");
+                job.retrieved(export, documents, now)
+            }
+            Outcome::Finished(Err(error)) => {
+                tracing::warn!(job = %job.id, attempt = claim.attempt, error = &error as &dyn std::error::Error, "export attempt failed");
+                job.attempt_failed(reason(&error), self.settings.patience, now)
+            }
+            Outcome::Stopped => job.release(now),
+            Outcome::Lost => {
+                tracing::info!(job = %job.id, "export was taken away");
+                self.discard(&job, claim).await;
+                return Ok(());
+            }
+        };
+        // The job was claimed by us, so the transition applies; whether it still is ours is what
+        // the store decides.
+        if transition.is_err() || job.export().is_none() {
+            self.discard(&job, claim).await;
+        }
+        match self.jobs.update(&job).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Conflict | StoreError::NotFound) => {
+                self.discard(&job, claim).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs the export, with a sign of life now and then.
+    async fn run_claimed(
+        &self,
+        job: &ExportJob,
+        claim: &Claim,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Outcome<Result<(super::Export, Vec<super::Attachment>), ExportError>> {
+        let counter = Counter::default();
+        let export = self.exporter.run(job, claim.attempt, &counter);
+        let alive = self.stay_alive(claim, &counter);
+        let stopped = stop.wait_for(|stop| *stop);
+        pin_mut!(export, alive, stopped);
+        let interrupted = future::select(alive, stopped);
+        match future::select(export, interrupted).await {
+            Either::Left((result, _)) => Outcome::Finished(result),
+            Either::Right((Either::Left(_), _)) => Outcome::Lost,
+            Either::Right((Either::Right(_), _)) => Outcome::Stopped,
+        }
+    }
+
+    /// Renews the claim until it is lost.
+    async fn stay_alive(&self, claim: &Claim, counter: &Counter) {
+        loop {
+            self.clock().sleep(self.settings.heartbeat).await;
+            let until = self.clock().now().saturating_add(self.settings.lease);
+            let Ok(until) = until else { return };
+            match self.jobs.renew(claim, until, counter.progress()).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict | StoreError::NotFound) => return,
+                // The store may come back before the lease runs out.
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::warn!(job = %claim.job, error = &*error as &dyn std::error::Error, "progress could not be reported");
+                }
+            }
+        }
+    }
+
+    /// Deletes what a lost or failed attempt wrote. What cannot be deleted now goes with the job.
+    async fn discard(&self, job: &ExportJob, claim: &Claim) {
+        let folder = job.attempt_folder(claim.attempt);
+        if let Err(error) = self.exporter.files.delete_prefix(&folder).await {
+            tracing::warn!(job = %job.id, error = &error as &dyn std::error::Error, "files of a lost attempt remain");
+        }
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.exporter.clock
+    }
+}
+
+/// What the app is told of a failed export.
+fn reason(error: &ExportError) -> &'static str {
+    match error {
+        ExportError::Source(_) => "The hospital's record system could not deliver the record.",
+        ExportError::Files(_) => "The exported files could not be stored.",
+    }
+}

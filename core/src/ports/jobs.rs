@@ -1,0 +1,88 @@
+//! Where export jobs live, and the queue workers take them from.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::StoreError;
+use crate::export::{Claim, ExportJob, JobId, Progress, Status, WorkerId};
+use crate::fhir::PatientId;
+
+/// Keeps export jobs and hands each runnable one to exactly one worker.
+///
+/// Every job carries a [version](ExportJob::version). A write is accepted only when it was made
+/// from the version that is stored, so an update is refused or kept, never silently lost.
+#[cfg_attr(any(test, feature = "testkit"), mockall::automock)]
+#[async_trait]
+pub trait JobStore: Debug + Send + Sync + 'static {
+    /// Adds a new job. `Conflict` when its id is taken.
+    async fn insert(&self, job: &ExportJob) -> Result<(), StoreError>;
+
+    /// The job as it is now, or `None`.
+    async fn get(&self, id: JobId) -> Result<Option<ExportJob>, StoreError>;
+
+    /// Replaces the job and returns it with its new version. `Conflict` when the stored version
+    /// is not the given job's; `NotFound` when the job is gone.
+    async fn update(&self, job: &ExportJob) -> Result<ExportJob, StoreError>;
+
+    /// Jobs that match, newest first; jobs made in the same instant are ordered by id.
+    async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError>;
+
+    /// Removes the job and returns it as it last was, or `None` when it was gone already.
+    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError>;
+
+    /// Hands the oldest runnable job to `worker` until `now + lease`.
+    ///
+    /// Runnable is what [`ExportJob::is_claimable`] says: requested, due, and not under a lease
+    /// that still runs. Of many concurrent claims exactly one gets the job; its version moves on,
+    /// so a worker whose lease ran out cannot write over the next one's work.
+    async fn claim(
+        &self,
+        worker: &WorkerId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<ExportJob>, StoreError>;
+
+    /// Extends a claim and reports how far it got, leaving the version as it is. `Conflict` when
+    /// the claim passed to somebody else or the job moved on; `NotFound` when the job is gone.
+    async fn renew(
+        &self,
+        claim: &Claim,
+        until: Timestamp,
+        progress: Progress,
+    ) -> Result<(), StoreError>;
+
+    /// Tells when something may have become runnable. A change between two looks is never
+    /// missed; false alarms are allowed.
+    fn subscribe(&self) -> watch::Receiver<()>;
+}
+
+/// Which jobs to list. The default is all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only those in this status.
+    pub status: Option<Status>,
+    /// Only this patient's.
+    pub patient: Option<PatientId>,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Page {
+    /// How many at most; `None` for all.
+    pub limit: Option<usize>,
+    /// Only those behind this place in the order.
+    pub after: Option<Cursor>,
+}
+
+/// A place in the list of jobs: the last job of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When that job was made.
+    pub created_at: Timestamp,
+    /// Its id.
+    pub id: JobId,
+}

@@ -1,0 +1,107 @@
+//! For tests of the core and of adapters: a clock one sets, repeatable randomness, small fakes
+//! and sample values. Mocks of every port stand beside the ports (`MockJobStore`, …).
+
+mod clock;
+mod fakes;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use url::Url;
+
+pub use clock::{FixedClock, SeededEntropy};
+pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
+
+use crate::auth::{Client, ClientId, LoopbackRedirects, Scope};
+use crate::export::{
+    Choices, Export, ExportJob, Interaction, JobId, Kickoff, Requester, Review,
+};
+use crate::fhir::{PatientId, Record};
+use crate::ports::PatientSummary;
+
+/// A moment some seconds after 2024-01-01.
+///
+/// # Panics
+/// When that is beyond the end of time.
+pub fn at(seconds: i64) -> Timestamp {
+    let Ok(moment) = Timestamp::from_second(1_704_067_200 + seconds) else {
+        panic!("{seconds} s is out of range")
+    };
+    moment
+}
+
+/// A record from a JSON value.
+///
+/// # Panics
+/// When it is none.
+pub fn record(resource: &Value) -> Record {
+    match Record::parse(resource.to_string().as_bytes()) {
+        Ok(record) => record,
+        Err(error) => panic!("{resource}: {error}"),
+    }
+}
+
+/// A patient.
+pub fn patient() -> PatientSummary {
+    let Ok(id) = PatientId::parse("p-1") else {
+        panic!("p-1 is an id")
+    };
+    PatientSummary {
+        id,
+        name: "Ada Crane".to_owned(),
+        birth_date: "1970-02-03".parse().ok(),
+    }
+}
+
+/// A public client that may use any loopback address.
+pub fn client() -> Client {
+    Client {
+        id: client_id(),
+        name: "Test app".to_owned(),
+        redirect_uris: Vec::new(),
+        return_urls: Vec::new(),
+        loopback: LoopbackRedirects::Any,
+        scopes: Scope::ALL.iter().copied().collect(),
+        quirks: Vec::new(),
+    }
+}
+
+/// The id of [`client`].
+pub fn client_id() -> ClientId {
+    let Some(id) = ClientId::parse("test-app") else {
+        panic!("test-app is an id")
+    };
+    id
+}
+
+/// What [`job`] was kicked off with.
+pub fn kickoff(interaction: Interaction) -> Kickoff {
+    let Ok(request) = Url::parse("http://127.0.0.1/fhir/Patient/p-1/$ehi-export") else {
+        panic!("it is a URL")
+    };
+    Kickoff {
+        patient: patient(),
+        requester: Requester::Patient(client_id()),
+        request,
+        review: Review::Staff,
+        interaction,
+        choices: Choices::whole_record(),
+    }
+}
+
+/// A new job of [`patient`] through [`client`].
+pub fn job(interaction: Interaction) -> ExportJob {
+    ExportJob::kick_off(JobId::from_random([7; 32]), kickoff(interaction), at(0))
+}
+
+/// An export without files.
+pub fn export(attempt: u32) -> Export {
+    Export {
+        attempt,
+        transaction_time: at(0),
+        files: Vec::new(),
+        withheld: BTreeMap::new(),
+        psychotherapy_notes: 0,
+    }
+}
