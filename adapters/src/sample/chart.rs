@@ -86,7 +86,11 @@ impl Chart {
     }
 
     pub(super) fn into_bundle(self) -> Value {
-        json!({ "resourceType": "Bundle", "type": "collection", "entry": self.entries.0 })
+        Value::Object(fields([
+            ("resourceType", json!("Bundle")),
+            ("type", json!("collection")),
+            ("entry", Value::Array(self.entries.0)),
+        ]))
     }
 }
 
@@ -110,31 +114,42 @@ impl Entries {
 
     fn put(&mut self, place: usize, id: &str, kind: &str, security: Security, body: Value) -> Link {
         let url = format!("urn:uuid:{id}");
-        let mut resource = Map::new();
-        resource.insert("resourceType".to_owned(), json!(kind));
-        resource.insert("id".to_owned(), json!(id));
+        let mut resource = fields([("resourceType", json!(kind)), ("id", json!(id))]);
         if !security.is_empty() {
             let labels: Vec<_> = security.iter().map(Code::coding).collect();
             resource.insert("meta".to_owned(), json!({ "security": labels }));
         }
-        if let Value::Object(body) = without_nulls(body) {
+        if let Value::Object(mut body) = body {
+            drop_nulls(&mut body);
             resource.extend(body);
         }
-        self.0
-            .insert(place, json!({ "fullUrl": url, "resource": resource }));
+        let entry = fields([
+            ("fullUrl", json!(url)),
+            ("resource", Value::Object(resource)),
+        ]);
+        self.0.insert(place, Value::Object(entry));
         Link { url, display: None }
     }
 }
 
-fn without_nulls(value: Value) -> Value {
+/// An object made of values that are moved into it, where `json!` would copy them.
+pub(super) fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn drop_nulls(fields: &mut Map<String, Value>) {
+    fields.retain(|_, value| !value.is_null());
+    fields.values_mut().for_each(drop_nulls_within);
+}
+
+fn drop_nulls_within(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name, without_nulls(value)))
-            .collect(),
-        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
-        other => other,
+        Value::Object(fields) => drop_nulls(fields),
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls_within),
+        _ => {}
     }
 }
 

@@ -1,6 +1,5 @@
 //! The vaccination schedule.
 
-use jiff::ToSpan as _;
 use serde_json::json;
 
 use super::chart::{Chart, stamp};
@@ -88,7 +87,6 @@ fn give(chart: &mut Chart, visit: &mut Visit, vaccine: Code, dose: Option<usize>
         "primarySource": true,
         "location": visit.site.location.json(),
         "lotNumber": format!("LOT{}", chart.dice.digits(6)),
-        "expirationDate": visit.start.date().saturating_add(1.year()),
         "performer": [{ "actor": visit.doctor.json() }],
         "protocolApplied": dose.map(|dose| [json!({ "doseNumberPositiveInt": dose })]),
     });

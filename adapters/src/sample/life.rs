@@ -1,7 +1,7 @@
 //! A life as a timeline: which visits happen when.
 
 use jiff::ToSpan as _;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Weekday};
 
 use super::SamplePatient;
 use super::chart::Chart;
@@ -152,9 +152,12 @@ fn contains((youngest, oldest): (i64, i64), years: i64) -> bool {
     (youngest..=oldest).contains(&years)
 }
 
-/// A working hour around a day.
-fn office_hour(dice: &mut Dice, around: DateTime) -> DateTime {
-    let day = around.date().saturating_add(dice.between(0, 12).days());
+/// A working hour soon after a day.
+fn office_hour(dice: &mut Dice, after: DateTime) -> DateTime {
+    let mut day = after.date().saturating_add(dice.between(0, 12).days());
+    if matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday) {
+        day = day.saturating_add(2.days());
+    }
     day.at(8, 0, 0, 0)
         .saturating_add((dice.between(0, 107) * 5).minutes())
 }

@@ -3,9 +3,9 @@
 
 use jiff::ToSpan as _;
 use jiff::civil::DateTime;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::chart::{Chart, Link, narrative, stamp};
+use super::chart::{Chart, Link, fields, narrative, stamp};
 use super::codes::{Code, hl7, loinc, number, quantity, section};
 use super::encounters::Visit;
 use super::measures::{Measure, Outcome, Panel, SMOKING};
@@ -188,9 +188,8 @@ pub(super) fn laboratory(chart: &mut Chart, visit: &mut Visit, panel: &Panel) {
         .iter()
         .map(|measure| laboratory_value(chart, visit, measure).json())
         .collect();
-    let day = visit.start.date();
     let body = json!({
-        "text": narrative(&format!("{}: {} results of {day}.", panel.code.display, results.len())),
+        "text": narrative(&format!("{}, taken on {}.", panel.code.display, visit.start.date())),
         "status": "final",
         "category": [section("LAB", "Laboratory").concept()],
         "code": panel.code.concept(),
@@ -265,8 +264,7 @@ fn issued(chart: &mut Chart, taken: DateTime) -> DateTime {
 
 fn observe(chart: &mut Chart, visit: &Visit, category: &str, code: Code, value: Value) -> Link {
     let system = "http://terminology.hl7.org/CodeSystem/observation-category";
-    let mut body = Map::new();
-    for (name, element) in [
+    let mut body = fields([
         ("status", json!("final")),
         (
             "category",
@@ -277,9 +275,7 @@ fn observe(chart: &mut Chart, visit: &Visit, category: &str, code: Code, value: 
         ("encounter", visit.encounter.json()),
         ("effectiveDateTime", json!(stamp(visit.start))),
         ("issued", json!(stamp(visit.start))),
-    ] {
-        body.insert(name.to_owned(), element);
-    }
+    ]);
     if let Value::Object(value) = value {
         body.extend(value);
     }

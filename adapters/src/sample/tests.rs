@@ -77,7 +77,6 @@ fn assert_dates_fit(patient: &SamplePatient) {
         walk(resource, &mut |name, value| {
             if let Some(text) = value.as_str()
                 && let Some((moment, _)) = moment(text)
-                && name != "expirationDate"
             {
                 dates += 1;
                 assert!(
