@@ -55,11 +55,16 @@ impl PatientSessions {
         };
         let id = patient.id;
         self.record(Actor::Patient(id.clone()), Action::PatientLogin, Some(&id)).await?;
-        let cookie = Secret::from_random(self.entropy.bytes());
+        let cookie = self.new_secret();
         let holder = SessionHolder::Patient(id);
         let session = Session::begin(holder, self.clock.now(), self.lifetime);
         self.sessions.insert(cookie.hash(), &session).await?;
         Ok(cookie)
+    }
+
+    /// A cookie for somebody who did not log in yet: it ties the forms to the browser.
+    pub fn new_secret(&self) -> Secret {
+        Secret::from_random(self.entropy.bytes())
     }
 
     /// Who this cookie belongs to.

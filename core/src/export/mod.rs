@@ -37,7 +37,7 @@ pub use manifest::{Manifest, ManifestEntry, ManifestExtension, attachment_json};
 pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };
-pub use review::{AttachError, Upload, UploadLimits};
+pub use review::{AttachError, JobPage, Upload, UploadLimits};
 pub use selection::{Selection, Verdict};
 pub use sensitivity::{Protection, protected_by};
 pub use service::{

@@ -11,7 +11,7 @@ use super::exporter::first_half;
 use super::service::{ExportService, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
 use crate::auth::StaffName;
-use crate::ports::{Action, Actor, FileError, FileWriter, JobFilter, Page};
+use crate::ports::{Action, Actor, Cursor, FileError, FileWriter, JobFilter, Page};
 
 /// How much staff may attach at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,15 @@ impl From<FileError> for AttachError {
     }
 }
 
+/// A part of the list of jobs.
+#[derive(Debug, Clone)]
+pub struct JobPage {
+    /// The jobs. Those that expired and wait for the sweep are left out.
+    pub jobs: Vec<ExportJob>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<Cursor>,
+}
+
 /// Files on their way to a job. Dropping it keeps none of them.
 pub struct Upload {
     job: ExportJob,
@@ -72,14 +81,19 @@ struct Incoming {
 
 impl ExportService {
     /// Jobs that match, newest first.
-    pub async fn jobs(
-        &self,
-        filter: &JobFilter,
-        page: Page,
-    ) -> Result<Vec<ExportJob>, UseCaseError> {
+    pub async fn jobs(&self, filter: &JobFilter, page: Page) -> Result<JobPage, UseCaseError> {
+        // One more than asked for tells whether there is a next page.
+        let one_more = Page {
+            limit: page.limit.map(|limit| limit.saturating_add(1)),
+            ..page
+        };
+        let mut jobs = self.ports.jobs.list(filter, one_more).await?;
+        let more = page.limit.is_some_and(|limit| jobs.len() > limit);
+        jobs.truncate(page.limit.unwrap_or(usize::MAX));
+        let next = jobs.last().filter(|_| more).map(ExportJob::cursor);
         let now = self.ports.clock.now();
-        let jobs = self.ports.jobs.list(filter, page).await?;
-        Ok(jobs.into_iter().filter(|job| !self.is_expired(job, now)).collect())
+        jobs.retain(|job| !self.is_expired(job, now));
+        Ok(JobPage { jobs, next })
     }
 
     /// One job.

@@ -181,6 +181,11 @@ impl ExportService {
         &self.settings.links
     }
 
+    /// The current instant.
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
     /// An app asks for a patient's record: a new job.
     pub async fn kick_off(
         &self,

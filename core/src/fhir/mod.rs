@@ -3,6 +3,7 @@
 //! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
 //! where a decision needs it and never rebuilt.
 
+mod capability;
 mod coding;
 mod date;
 mod document_reference;
@@ -12,6 +13,7 @@ mod outcome;
 mod record;
 mod resource_type;
 
+pub use capability::{Endpoint, capability_statement, operation_definition};
 pub use coding::{Coding, codings};
 pub use date::{DateError, PartialDate, Period};
 pub use document_reference::{AttachedFile, document_reference};

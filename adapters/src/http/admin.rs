@@ -1,0 +1,270 @@
+//! The staff's JSON API.
+
+use std::collections::HashSet;
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{LINK, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ehi_core::auth::{Secret, SessionError, StaffSession};
+use ehi_core::export::{JobId, Status, Upload};
+use ehi_core::fhir::{IssueCode, PatientId};
+use ehi_core::ports::{Credentials, Cursor, JobFilter, Page};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::cookie::{self, STAFF_COOKIE, SameSite};
+use super::cors::Sender;
+use super::error::{Admin, Problem, bad_state};
+use super::extract::{Payload, Query, field};
+use super::{App, Shared, views};
+
+/// `POST /admin/login`
+pub async fn login(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    payload: Result<Payload, Problem>,
+) -> Result<Response, Admin> {
+    let refused = || Problem::unauthorized("The user name or the password is wrong.");
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let (username, password) = match &payload? {
+        Payload::Empty => (None, None),
+        Payload::Json(body) => (text(&body["username"]), text(&body["password"])),
+        Payload::Form(form) => (
+            field(form, "username").map(str::to_owned),
+            field(form, "password").map(str::to_owned),
+        ),
+    };
+    let credentials = Credentials {
+        username: username.ok_or_else(refused)?,
+        password: password.ok_or_else(refused)?.into(),
+    };
+    let (secret, session) = match app.staff.log_in(credentials).await {
+        Ok(logged_in) => logged_in,
+        Err(SessionError::Refused) => return Err(refused().into()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut response = Json(json!({"username": session.name})).into_response();
+    let cookie = staff_cookie(&app, &headers, &secret, session.expires_at);
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// `GET /admin/logout`
+pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, Admin> {
+    if let Some(secret) = cookie::read(&headers, STAFF_COOKIE) {
+        app.staff.log_out(&secret).await?;
+    }
+    let mut response = Json(json!({"message": "You are logged out."})).into_response();
+    response.headers_mut().insert(SET_COOKIE, cookie::clear(STAFF_COOKIE));
+    Ok(response)
+}
+
+/// Lets only staff pass, and makes the session of those who are at work last.
+pub async fn staff_only(
+    State(app): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Admin> {
+    let secret = cookie::read(request.headers(), STAFF_COOKIE);
+    let secret = secret.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
+    let session = app.staff.recognise(&secret).await?;
+    let cookie = staff_cookie(&app, request.headers(), &secret, session.expires_at);
+    request.extensions_mut().insert(session);
+    let mut response = next.run(request).await;
+    response.headers_mut().entry(SET_COOKIE).or_insert(cookie);
+    Ok(response)
+}
+
+/// A page of a named origin needs a cookie that browsers send across sites; nobody else does.
+fn staff_cookie(app: &App, headers: &HeaderMap, secret: &Secret, expires: Timestamp) -> HeaderValue {
+    let same_site = match Sender::of(headers, app) {
+        Sender::Named => SameSite::None,
+        Sender::Own | Sender::Foreign => SameSite::Lax,
+    };
+    cookie::set(STAFF_COOKIE, secret, app.exports.links().base(), same_site, Some(expires))
+}
+
+/// `GET /admin/jobs`
+pub async fn jobs(State(app): State<Shared>, query: Query) -> Result<Response, Admin> {
+    let filter = JobFilter {
+        status: read(&query, "status", Status::parse)?,
+        patient: read(&query, "patient", |id| PatientId::parse(id).ok())?,
+    };
+    let limit = read(&query, "limit", |limit| {
+        limit.parse::<usize>().ok().filter(|limit| (1..=1_000).contains(limit))
+    })?;
+    let after = read(&query, "cursor", read_cursor)?;
+    let links = app.exports.links();
+    let page = app.exports.jobs(&filter, Page { limit, after }).await?;
+    let views: Vec<Value> = page.jobs.iter().map(|job| views::job(job, links)).collect();
+    let mut response = Json(views).into_response();
+    if let Some(cursor) = page.next {
+        let mut next = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in query.pairs().filter(|(name, _)| *name != "cursor") {
+            next.append_pair(name, value);
+        }
+        next.append_pair("cursor", &write_cursor(cursor));
+        let link = format!("<{}?{}>; rel=\"next\"", links.at("/admin/jobs"), next.finish());
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            response.headers_mut().insert(LINK, link);
+        }
+    }
+    Ok(response)
+}
+
+/// A parameter of the query, where it is there.
+fn read<T>(
+    query: &Query,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Problem> {
+    let Some(text) = query.get(name) else {
+        return Ok(None);
+    };
+    let parsed = parse(text);
+    parsed.map(Some).ok_or_else(|| Problem::invalid(format!("The parameter '{name}' makes no sense.")))
+}
+
+fn write_cursor(cursor: Cursor) -> String {
+    format!("{}.{}", cursor.created_at.as_nanosecond(), cursor.id)
+}
+
+fn read_cursor(text: &str) -> Option<Cursor> {
+    let (at, id) = text.split_once('.')?;
+    Some(Cursor {
+        created_at: Timestamp::from_nanosecond(at.parse().ok()?).ok()?,
+        id: JobId::parse(id)?,
+    })
+}
+
+/// The id of the job in the path.
+fn job_id(text: &str) -> Result<JobId, Problem> {
+    JobId::parse(text).ok_or_else(Problem::not_found)
+}
+
+fn view(app: &App, job: &ehi_core::export::ExportJob) -> Response {
+    Json(views::job(job, app.exports.links())).into_response()
+}
+
+/// `GET /admin/jobs/:id`
+pub async fn job(State(app): State<Shared>, Path(id): Path<String>) -> Result<Response, Admin> {
+    let job = app.exports.staff_job(job_id(&id)?).await?;
+    Ok(view(&app, &job))
+}
+
+/// `POST /admin/jobs/:id/approve`
+pub async fn approve(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+) -> Result<Response, Admin> {
+    let job = app.exports.approve(&staff.name, job_id(&id)?).await?;
+    Ok(view(&app, &job))
+}
+
+/// `POST /admin/jobs/:id/reject`
+pub async fn reject(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+    payload: Result<Payload, Problem>,
+) -> Result<Response, Admin> {
+    let id = job_id(&id)?;
+    app.exports.staff_job(id).await?;
+    let reason = match &payload? {
+        Payload::Empty => None,
+        Payload::Form(form) => field(form, "reason").map(str::to_owned),
+        Payload::Json(body) => match &body["reason"] {
+            Value::Null => None,
+            Value::String(reason) => Some(reason.clone()),
+            _ => return Err(Problem::invalid("/reason is not a text.").into()),
+        },
+    };
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.len() > 2_000) {
+        return Err(Problem::invalid("/reason is longer than 2000 bytes.").into());
+    }
+    let job = app.exports.reject(&staff.name, id, reason).await?;
+    Ok(view(&app, &job))
+}
+
+/// `POST /admin/jobs/:id/add-files`
+pub async fn add_files(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<Response, Admin> {
+    let mut upload = app.exports.begin_upload(job_id(&id)?).await.map_err(bad_state)?;
+    let mut form = form.map_err(|_| {
+        Problem::invalid("Send the files as multipart/form-data, each in a field 'attachments'.")
+    })?;
+    receive(&app, &mut upload, &mut form).await?;
+    let job = app.exports.attach(&staff.name, upload).await?;
+    Ok(view(&app, &job))
+}
+
+async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result<(), Problem> {
+    while let Some(mut part) = form.next_field().await.map_err(|error| broken(&error))? {
+        if part.name() != Some("attachments") {
+            continue;
+        }
+        let name = part.file_name().unwrap_or_default().to_owned();
+        let content_type = part.content_type().unwrap_or("application/octet-stream").to_owned();
+        let mut chunk = part.chunk().await.map_err(|error| broken(&error))?;
+        if name.is_empty() && chunk.is_none() {
+            // What a browser sends when nobody chose a file.
+            continue;
+        }
+        app.exports.upload_file(upload, &name, &content_type).await?;
+        while let Some(bytes) = chunk {
+            app.exports.upload_bytes(upload, bytes).await?;
+            chunk = part.chunk().await.map_err(|error| broken(&error))?;
+        }
+    }
+    Ok(())
+}
+
+fn broken(error: &MultipartError) -> Problem {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = "The files are too large to be attached at once.";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message)
+    } else {
+        Problem::invalid("The upload is broken or ended too early. Nothing was kept; please send it again.")
+    }
+}
+
+/// `POST /admin/jobs/:id/remove-files`
+pub async fn remove_files(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+    payload: Result<Payload, Problem>,
+) -> Result<Response, Admin> {
+    let id = job_id(&id)?;
+    app.exports.staff_job(id).await?;
+    let Payload::Json(body) = payload? else {
+        return Err(Problem::invalid("Send JSON: {\"params\": [\"title\", …]}.").into());
+    };
+    let titles: Option<HashSet<&str>> = (body["params"].as_array())
+        .and_then(|params| params.iter().map(Value::as_str).collect());
+    let titles = titles.ok_or_else(|| Problem::invalid("/params is not a list of titles."))?;
+    let job = app.exports.detach(&staff.name, id, &titles).await.map_err(bad_state)?;
+    Ok(view(&app, &job))
+}
+
+/// `DELETE /admin/jobs/:id`
+pub async fn remove(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+) -> Result<Response, Admin> {
+    let job = app.exports.remove(&staff.name, job_id(&id)?).await?;
+    Ok(view(&app, &job))
+}
+

@@ -1,0 +1,256 @@
+//! How failures are told: as OperationOutcome, as JSON of the admin API, or as a page.
+
+use axum::Json;
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ehi_core::auth::{SessionError, TokenError};
+use ehi_core::export::{AttachError, InvalidChoices, Status, UseCaseError};
+use ehi_core::fhir::{IssueCode, OperationOutcome};
+use ehi_core::ports::StoreError;
+use serde_json::json;
+
+use super::pages;
+
+/// The media type of FHIR in JSON.
+pub const FHIR_JSON: &str = "application/fhir+json";
+
+/// A request that failed: what a client is told, whatever the shape.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: IssueCode,
+    message: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: IssueCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The request makes no sense.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, message)
+    }
+
+    /// There is no such thing, or it is somebody else's.
+    pub fn not_found() -> Self {
+        let message = "There is nothing here (any more). Check the address; exports are removed some time after they are done.";
+        Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, message)
+    }
+
+    /// Nobody is logged in.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, message)
+    }
+
+    /// Whoever asks may not.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, message)
+    }
+
+    /// Something below does not answer. The operator reads the cause; the client does not.
+    fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = cause, "a request failed");
+        let message = "The server cannot answer right now. Please try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, message)
+    }
+
+    /// The state of a job stands in the way.
+    fn state(status: StatusCode, job: Status) -> Self {
+        let message = match job {
+            Status::AwaitingInput => "The export waits for the patient's choices.",
+            Status::Requested => "The export is being made. Wait until it is retrieved.",
+            Status::Retrieved => "The export waits for review.",
+            Status::Approved => "The export is released already.",
+            Status::Rejected => "The release of the export was declined.",
+            Status::Failed => "The export failed. Start another one.",
+        };
+        Self::new(status, IssueCode::Conflict, message)
+    }
+
+    fn outcome(&self) -> OperationOutcome {
+        OperationOutcome::error(self.code, self.message.as_str())
+    }
+
+    fn with_headers(&self, mut response: Response) -> Response {
+        *response.status_mut() = self.status;
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl From<UseCaseError> for Problem {
+    fn from(error: UseCaseError) -> Self {
+        match error {
+            UseCaseError::NotFound => Self::not_found(),
+            UseCaseError::Forbidden(message) => Self::forbidden(message),
+            UseCaseError::NotApplicable(state) => Self::state(StatusCode::CONFLICT, state.0),
+            UseCaseError::Unavailable(cause) => Self::unavailable(&*cause),
+        }
+    }
+}
+
+/// The same failure, where the contract wants 400 rather than 409 for a job in another state.
+pub fn bad_state(error: UseCaseError) -> Problem {
+    match error {
+        UseCaseError::NotApplicable(state) => Problem::state(StatusCode::BAD_REQUEST, state.0),
+        other => other.into(),
+    }
+}
+
+impl From<AttachError> for Problem {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::UseCase(error) => bad_state(error),
+            AttachError::TooMany(_) | AttachError::TooLarge(_) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                IssueCode::TooLong,
+                sentence(&error),
+            ),
+            AttachError::Name(_) | AttachError::Empty => Self::invalid(sentence(&error)),
+        }
+    }
+}
+
+impl From<InvalidChoices> for Problem {
+    fn from(error: InvalidChoices) -> Self {
+        Self::invalid(format!("{} {}.", error.pointer, error.message))
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::None => Self::unauthorized("Please log in first."),
+            SessionError::Refused => Self::unauthorized("The login was refused."),
+            SessionError::Unavailable(cause) => Self::unavailable(&*cause),
+        }
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid => Self::unauthorized(sentence(&error)),
+            TokenError::Scope => Self::forbidden(sentence(&error)),
+            TokenError::Unavailable(cause) => Self::unavailable(&*cause),
+        }
+    }
+}
+
+/// An error's message as a sentence.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(char::to_uppercase);
+    let dot = if text.ends_with('.') { "" } else { "." };
+    first.into_iter().flatten().chain(chars).chain(dot.chars()).collect()
+}
+
+/// Where nobody chose another shape, a failure is an OperationOutcome.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        Fhir(self).into_response()
+    }
+}
+
+/// A failure told as OperationOutcome.
+#[derive(Debug)]
+pub struct Fhir(pub Problem);
+
+/// A failure told as `{"error": …}`.
+#[derive(Debug)]
+pub struct Admin(pub Problem);
+
+/// A failure told as a page.
+#[derive(Debug)]
+pub struct Page(pub Problem);
+
+macro_rules! told_as {
+    ($($shape:ident)*) => {$(
+        impl<E: Into<Problem>> From<E> for $shape {
+            fn from(error: E) -> Self {
+                Self(error.into())
+            }
+        }
+    )*};
+}
+
+told_as!(Fhir Admin Page);
+
+impl IntoResponse for Fhir {
+    fn into_response(self) -> Response {
+        let mut response = outcome_response(self.0.status, &self.0.outcome());
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        self.0.with_headers(response)
+    }
+}
+
+impl IntoResponse for Admin {
+    fn into_response(self) -> Response {
+        self.0.with_headers(Json(json!({"error": self.0.message})).into_response())
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        self.0.with_headers(pages::error_page(&self.0.message))
+    }
+}
+
+/// An OperationOutcome as a response.
+pub fn outcome_response(status: StatusCode, outcome: &OperationOutcome) -> Response {
+    let content_type = [(CONTENT_TYPE, FHIR_JSON)];
+    (status, content_type, outcome.to_json().to_string()).into_response()
+}
+
+/// A failure in the shape that suits its path.
+pub fn by_path(path: &str, problem: Problem) -> Response {
+    let is_page = ["/patient-login", "/authorize-app", "/documentation"].contains(&path)
+        || (path.starts_with("/jobs/") && path.ends_with("/customize"));
+    if path.starts_with("/admin") || path.starts_with("/auth/") {
+        Admin(problem).into_response()
+    } else if is_page {
+        Page(problem).into_response()
+    } else {
+        Fhir(problem).into_response()
+    }
+}
+
+/// What is not there.
+pub async fn unknown_route(uri: axum::http::Uri) -> Response {
+    by_path(uri.path(), Problem::not_found())
+}
+
+/// What is there under another method.
+pub async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    let message = format!("{method} does not apply here. See the Allow header for what does.");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, message);
+    let mut response = by_path(uri.path(), problem);
+    // axum adds the methods of the route to the empty value.
+    response.headers_mut().remove(ALLOW);
+    response
+}
+
+/// A handler that panicked. The panic is in the log; the client learns nothing of it.
+pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let message = "Something went wrong on our side. Please try again.";
+    Fhir(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, message))
+        .into_response()
+}

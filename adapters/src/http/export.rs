@@ -1,0 +1,320 @@
+//! Kick-off, the patient's choices, status and download.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use ehi_core::auth::{Client, Quirk};
+use ehi_core::export::{
+    Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review,
+};
+use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
+use ehi_core::ports::Actor;
+use serde_json::Value;
+
+use super::cookie::http_date;
+use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
+use super::extract::{Bearer, Job, PatientCookie, Payload, Query, field};
+use super::pages::{self, choices_from_form};
+use super::poll_limit::PollLimit;
+use super::{App, Shared, range, smart, views};
+
+/// Where a FHIR endpoint is mounted, and how its kick-offs differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Mount {
+    /// Its path, such as `/no-form/fhir`.
+    pub path: &'static str,
+    /// Who reviews.
+    pub review: Review,
+    /// Whether a form comes first.
+    pub interaction: Interaction,
+}
+
+const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
+
+/// The header that carries the token of a form when JavaScript sends it.
+const X_CSRF_TOKEN: &str = "x-csrf-token";
+
+/// `POST /fhir/Patient/:id/$ehi-export`
+pub async fn kick_off(
+    State(app): State<Shared>,
+    Extension(mount): Extension<Mount>,
+    Bearer(access): Bearer,
+    Path((id, operation)): Path<(String, String)>,
+    payload: Result<Payload, Problem>,
+) -> Result<Response, Fhir> {
+    if operation != "$ehi-export" {
+        return Err(Problem::not_found().into());
+    }
+    let patient = PatientId::parse(&id).map_err(|error| {
+        Problem::invalid(format!("The patient's id in the URL is not valid: {error}."))
+    })?;
+    nothing_asked(&payload?)?;
+    let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
+    let request = url::Url::parse(&app.exports.links().at(&path))
+        .map_err(|_| Problem::invalid("The URL of this request cannot be written."))?;
+    let asked = KickoffRequest {
+        patient,
+        request,
+        review: mount.review,
+        interaction: mount.interaction,
+    };
+    let job = app.exports.kick_off(&access, asked).await?;
+    let client = app.exports.client_of(&job).await?;
+    let text = match job.interaction {
+        Interaction::Form => {
+            "The export is waiting for the patient's choices. Send the browser to the URL of the Link header, and ask for the status at that of Content-Location."
+        }
+        Interaction::None => {
+            "The export has started. Ask for the status at the URL of Content-Location."
+        }
+    };
+    let mut response = outcome_response(StatusCode::ACCEPTED, &OperationOutcome::information(text));
+    let headers = response.headers_mut();
+    insert(headers, CONTENT_LOCATION, &app.exports.links().status(job.id));
+    if let JobStatus::InProgress { form: Some(form), .. } = app.exports.status(&job) {
+        insert(headers, LINK, &form_link(&form, client.as_ref()));
+    }
+    Ok(response)
+}
+
+/// The patient makes their choices in the form. A body may come along as long as it asks for
+/// nothing: what it asked for would be lost.
+fn nothing_asked(payload: &Payload) -> Result<(), Problem> {
+    let body = match payload {
+        Payload::Empty => return Ok(()),
+        Payload::Json(body) => body,
+        Payload::Form(_) => {
+            return Err(Problem::invalid("Send the body as a FHIR Parameters resource, or none."));
+        }
+    };
+    let is_parameters = body["resourceType"] == "Parameters";
+    let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    match body {
+        Value::Object(object) if object.is_empty() => Ok(()),
+        Value::Object(object) if is_parameters && object.get("parameter").is_none_or(empty) => Ok(()),
+        Value::Object(_) if is_parameters => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            IssueCode::NotSupported,
+            "This server does not read choices from Parameters: the patient makes them in the form. Send no body.",
+        )),
+        _ => Err(Problem::invalid("The body is not a FHIR Parameters resource. Send no body.")),
+    }
+}
+
+/// The form's URL as a `Link` header. Some clients cannot read the angle brackets of RFC 8288.
+fn form_link(form: &str, client: Option<&Client>) -> String {
+    let bare = client.is_some_and(|client| client.has(Quirk::BareLinkHeader));
+    let (open, close) = if bare { ("", "") } else { ("<", ">") };
+    format!("{open}{form}{close}; rel=\"patient-interaction\"")
+}
+
+/// `GET /jobs/:id/status`
+pub async fn status(
+    State(app): State<Shared>,
+    Extension(limit): Extension<Arc<PollLimit>>,
+    Bearer(access): Bearer,
+    Job(id): Job,
+) -> Result<Response, Fhir> {
+    let job = app.exports.job(&access, id).await?;
+    if !limit.allows(id, app.exports.now()) {
+        let message = "Too many status requests. Wait as long as Retry-After says.";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, message);
+        let mut response = Fhir(problem).into_response();
+        insert(response.headers_mut(), RETRY_AFTER, "2");
+        return Ok(response);
+    }
+    Ok(match app.exports.status(&job) {
+        JobStatus::InProgress {
+            progress,
+            retry_after,
+            form,
+        } => {
+            let outcome = OperationOutcome::information(progress.as_str());
+            let mut response = outcome_response(StatusCode::ACCEPTED, &outcome);
+            let headers = response.headers_mut();
+            insert(headers, X_PROGRESS, &progress);
+            insert(headers, RETRY_AFTER, &retry_after.as_secs().to_string());
+            if let Some(form) = form {
+                let client = app.exports.client_of(&job).await?;
+                insert(headers, LINK, &form_link(&form, client.as_ref()));
+            }
+            response
+        }
+        JobStatus::Complete { manifest, expires } => {
+            let mut response = Json(manifest).into_response();
+            insert(response.headers_mut(), EXPIRES, &http_date(expires));
+            response
+        }
+        JobStatus::Failed { reason } => outcome_response(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &OperationOutcome::error(
+                IssueCode::Exception,
+                format!("The export failed: {reason} Please start another one, or ask the hospital."),
+            ),
+        ),
+        JobStatus::Rejected { reason } => {
+            let reason = reason.map(|reason| format!(" The reason given: {reason}"));
+            let text = format!(
+                "The hospital declined to release this export.{} Please contact its health information department.",
+                reason.unwrap_or_default()
+            );
+            let outcome = OperationOutcome::error(IssueCode::Suppressed, text);
+            outcome_response(StatusCode::FORBIDDEN, &outcome)
+        }
+    })
+}
+
+/// `DELETE /jobs/:id/status`
+pub async fn delete(
+    State(app): State<Shared>,
+    Bearer(access): Bearer,
+    Job(id): Job,
+) -> Result<Response, Fhir> {
+    app.exports.delete(&access, id).await?;
+    let outcome = OperationOutcome::information("The export and its files were deleted.");
+    Ok(outcome_response(StatusCode::ACCEPTED, &outcome))
+}
+
+/// `GET /jobs/:id/download/:file`
+pub async fn file(
+    State(app): State<Shared>,
+    Bearer(access): Bearer,
+    Job(id): Job,
+    Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Fhir> {
+    let download = app.exports.file(&access, id, &name).await?;
+    Ok(range::send(&app.exports, &download, &headers).await?)
+}
+
+/// `GET /jobs/:id/download/attachments/:file`
+pub async fn attachment(
+    State(app): State<Shared>,
+    Bearer(access): Bearer,
+    Job(id): Job,
+    Path((_, title)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Fhir> {
+    let download = app.exports.attachment(&access, id, &title).await?;
+    Ok(range::send(&app.exports, &download, &headers).await?)
+}
+
+/// `GET /jobs/:id/customize`: the form, or the page that says it was sent.
+pub async fn form(
+    State(app): State<Shared>,
+    job: Result<Job, Fhir>,
+    cookie: PatientCookie,
+    query: Query,
+    uri: Uri,
+) -> Result<Response, Page> {
+    let Job(id) = job.map_err(|Fhir(problem)| problem)?;
+    let Some(session) = cookie.session(&app).await? else {
+        let query = uri.query().map(|query| format!("&{query}")).unwrap_or_default();
+        return Ok(smart::redirect(&format!("/patient-login?job={id}{query}")));
+    };
+    let job = app.exports.patients_job(&session.patient.id, id).await?;
+    let client = app.exports.client_of(&job).await?;
+    let return_url = return_url(client.as_ref(), &query);
+    if job.status() != ehi_core::export::Status::AwaitingInput {
+        return Ok(pages::done(client.as_ref(), return_url.as_ref()));
+    }
+    let cookie = cookie.0.as_ref().ok_or_else(Problem::not_found)?;
+    Ok(pages::form(&job, client.as_ref(), cookie, return_url.as_ref()))
+}
+
+/// `POST /jobs/:id`: the choices, as a form or as JSON.
+pub async fn customise(
+    State(app): State<Shared>,
+    request: Request<Body>,
+) -> Result<Response, Response> {
+    let (mut parts, body) = request.into_parts();
+    let by_token = parts.headers.contains_key(AUTHORIZATION);
+    let by_page = !by_token && is_html_form(&parts.headers);
+    let answer = async {
+        let Job(id) = Job::from_request_parts(&mut parts, &app).await.map_err(|Fhir(problem)| problem)?;
+        let Ok(query) = Query::from_request_parts(&mut parts, &app).await;
+        if by_token {
+            let Bearer(access) =
+                Bearer::from_request_parts(&mut parts, &app).await.map_err(|Fhir(problem)| problem)?;
+            let job = app.exports.job(&access, id).await?;
+            let payload = read(parts, body, &app).await?;
+            let job = choose(&app, &job, Actor::Client(access.client), &payload).await?;
+            return Ok(Json(views::job(&job, app.exports.links())).into_response());
+        }
+        let Ok(cookie) = PatientCookie::from_request_parts(&mut parts, &app).await;
+        let header = parts.headers.get(X_CSRF_TOKEN).and_then(|token| token.to_str().ok());
+        let header = header.map(str::to_owned);
+        let session = cookie.session(&app).await?;
+        let session = session.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
+        let payload = read(parts, body, &app).await?;
+        let token = match &payload {
+            Payload::Form(form) => field(form, pages::CSRF_FIELD),
+            _ => header.as_deref(),
+        };
+        cookie.guarded(token)?;
+        let job = app.exports.patients_job(&session.patient.id, id).await?;
+        let actor = Actor::Patient(session.patient.id);
+        let job = choose(&app, &job, actor, &payload).await?;
+        if !by_page {
+            return Ok(Json(views::job(&job, app.exports.links())).into_response());
+        }
+        let client = app.exports.client_of(&job).await?;
+        Ok(match return_url(client.as_ref(), &query) {
+            Some(url) => smart::redirect(url.as_str()),
+            None => smart::redirect(&format!("/jobs/{id}/customize")),
+        })
+    };
+    answer.await.map_err(|problem: Problem| {
+        if by_page {
+            Page(problem).into_response()
+        } else {
+            Fhir(problem).into_response()
+        }
+    })
+}
+
+fn is_html_form(headers: &HeaderMap) -> bool {
+    super::extract::media_type(headers).as_deref() == Some("application/x-www-form-urlencoded")
+}
+
+async fn read(
+    parts: axum::http::request::Parts,
+    body: Body,
+    app: &Shared,
+) -> Result<Payload, Problem> {
+    use axum::extract::FromRequest;
+    Payload::from_request(Request::from_parts(parts, body), app).await
+}
+
+async fn choose(
+    app: &App,
+    job: &ExportJob,
+    actor: Actor,
+    payload: &Payload,
+) -> Result<ExportJob, Problem> {
+    let choices = match payload {
+        Payload::Empty => Choices::form_default(),
+        Payload::Json(body) => Choices::from_json(body)?,
+        Payload::Form(form) => choices_from_form(form)?,
+    };
+    app.exports.customise(job, actor, choices).await.map_err(bad_state)
+}
+
+/// Where to return after the form, when the app registered it.
+fn return_url(client: Option<&Client>, query: &Query) -> Option<url::Url> {
+    client?.return_url(query.get("redirect")?)
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

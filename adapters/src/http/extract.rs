@@ -1,0 +1,203 @@
+//! Bearer tokens, cookies, ids and bodies, read into types before a handler sees them.
+
+use std::convert::Infallible;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, RawQuery, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use ehi_core::auth::{Access, PatientSession, Secret, SessionError, is_csrf_token};
+use ehi_core::export::JobId;
+use ehi_core::fhir::IssueCode;
+use serde_json::Value;
+
+use super::cookie::{self, PATIENT_COOKIE};
+use super::error::{Fhir, Problem};
+use super::{App, Shared};
+
+/// What the bearer token of the request opens.
+pub struct Bearer(pub Access);
+
+impl FromRequestParts<Shared> for Bearer {
+    type Rejection = Fhir;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Fhir> {
+        let token = bearer_token(&parts.headers).ok_or_else(|| {
+            Problem::unauthorized("Send an access token: Authorization: Bearer …")
+        })?;
+        Ok(Self(app.authorization.recognise(token).await?))
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let alone = values.next().is_none();
+    (alone && scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
+}
+
+/// The id of the job in the path. What can be no id is a job that is not there.
+pub struct Job(pub JobId);
+
+impl FromRequestParts<Shared> for Job {
+    type Rejection = Fhir;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Fhir> {
+        let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
+        let id = segments.ok().and_then(|Path(segments)| {
+            let (_, id) = segments.into_iter().find(|(name, _)| name == "job")?;
+            JobId::parse(&id)
+        });
+        Ok(Self(id.ok_or_else(Problem::not_found)?))
+    }
+}
+
+/// The query, decoded into pairs.
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// The first value of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        (self.0.iter()).find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The pairs.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        pairs(&self.0)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
+        Ok(Self(decode(query.unwrap_or_default().as_bytes())))
+    }
+}
+
+fn decode(text: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text).into_owned().collect()
+}
+
+/// Borrowed pairs.
+pub fn pairs(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// The body of a request, by its content type.
+pub enum Payload {
+    /// Nothing.
+    Empty,
+    /// `application/json` or `application/fhir+json`.
+    Json(Value),
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<(String, String)>),
+}
+
+impl<S: Send + Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let content_type = media_type(request.headers());
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let message = "The body is too large.";
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message)
+            } else {
+                Problem::invalid("The body could not be read to its end.")
+            }
+        })?;
+        if bytes.is_empty() {
+            return Ok(Self::Empty);
+        }
+        match content_type.as_deref() {
+            Some("application/json" | "application/fhir+json") => {
+                let json = serde_json::from_slice(&bytes).map_err(|error| {
+                    let (line, column) = (error.line(), error.column());
+                    Problem::invalid(format!("The body is not valid JSON (line {line}, column {column})."))
+                })?;
+                Ok(Self::Json(json))
+            }
+            Some("application/x-www-form-urlencoded") => Ok(Self::Form(decode(&bytes))),
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                IssueCode::NotSupported,
+                "Send the body as application/json or application/x-www-form-urlencoded, and say so in Content-Type.",
+            )),
+        }
+    }
+}
+
+/// The media type of a body, without parameters, in lower case.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+/// The cookie of the patient's browser, whether or not somebody is logged in.
+pub struct PatientCookie(pub Option<Secret>);
+
+impl<S: Sync> FromRequestParts<S> for PatientCookie {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(cookie::read(&parts.headers, PATIENT_COOKIE)))
+    }
+}
+
+impl PatientCookie {
+    /// The cookie, where the form carries its token.
+    pub fn guarded(&self, token: Option<&str>) -> Result<&Secret, Problem> {
+        let cookie = self.0.as_ref();
+        let guarded = cookie.filter(|cookie| token.is_some_and(|token| is_csrf_token(cookie, token)));
+        guarded.ok_or_else(|| {
+            Problem::forbidden(
+                "This form is too old or was not made by this server. Please go back, load the page again and repeat. Cookies have to be allowed.",
+            )
+        })
+    }
+
+    /// Who is logged in; `None` when nobody is.
+    pub async fn session(&self, app: &App) -> Result<Option<PatientSession>, Problem> {
+        let Some(cookie) = &self.0 else {
+            return Ok(None);
+        };
+        match app.patients.recognise(cookie).await {
+            Ok(session) => Ok(Some(session)),
+            Err(SessionError::None) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The value of a form field.
+pub fn field<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn a_bearer_token_comes_alone_and_by_its_scheme() {
+        let read = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer_token(&headers).map(str::to_owned)
+        };
+        assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(read(&["bearer  abc"]).as_deref(), Some("abc"));
+        for none in [&[][..], &["Basic abc"], &["Bearer"], &["abc"], &["Bearer a", "Bearer b"]] {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+}

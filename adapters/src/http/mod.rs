@@ -1,0 +1,82 @@
+//! The HTTP server: routes, pages and the edge where input becomes types.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `router` | every route, and what all of them share |
+//! | `export` | kick-off, form submission, status, download |
+//! | `smart` | discovery, authorization, tokens |
+//! | `admin` | the staff's JSON API |
+//! | `fhir` | metadata |
+//! | `pages` | HTML: login, consent, form, documentation |
+//! | `extract` | bearer tokens, cookies, bodies |
+//! | `error` | how failures are told: OperationOutcome, JSON, page |
+//! | `cors`, `cookie`, `range`, `headers`, `poll_limit` | what their names say |
+//! | `serve` | the listener, with graceful shutdown |
+
+mod admin;
+mod cookie;
+mod cors;
+mod error;
+mod export;
+mod extract;
+mod fhir;
+mod headers;
+mod pages;
+mod poll_limit;
+mod range;
+mod router;
+mod serve;
+mod smart;
+mod views;
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use ehi_core::auth::{AuthorizationServer, PatientSessions, StaffSessions};
+use ehi_core::export::ExportService;
+use jiff::Timestamp;
+
+pub use router::{FHIR_MOUNTS, router};
+pub use serve::{ServeLimits, serve};
+
+/// Everything a request may need.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The use cases of exports.
+    pub exports: ExportService,
+    /// The authorization server.
+    pub authorization: AuthorizationServer,
+    /// Patients at the browser.
+    pub patients: PatientSessions,
+    /// Staff at the browser.
+    pub staff: StaffSessions,
+    /// What a deployment says of its HTTP server.
+    pub settings: HttpSettings,
+}
+
+/// What a deployment says of its HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Whether kick-offs without form and without review are there.
+    pub test_kickoffs: TestKickoffs,
+    /// Origins, such as `https://admin.example.org`, whose pages may use this server's cookies.
+    pub allowed_origins: Vec<HeaderValue>,
+    /// Bytes of a whole upload of attachments.
+    pub upload_bytes: usize,
+    /// Version of the software, for the CapabilityStatement.
+    pub version: &'static str,
+    /// When the server was started.
+    pub started: Timestamp,
+}
+
+/// Whether anybody can skip the form and the review by choosing another kick-off URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TestKickoffs {
+    /// Only the real kick-off is there.
+    Off,
+    /// `/auto-approve` and `/no-form` are there too: for demonstrations and tests of apps.
+    On,
+}
+
+/// The state of every handler.
+type Shared = Arc<App>;

@@ -1,0 +1,78 @@
+//! The pages people see: rendered here, readable without JavaScript, nothing loaded from
+//! elsewhere.
+
+mod documentation;
+mod form;
+mod login;
+
+use askama::Template;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ehi_core::auth::Client;
+use url::Url;
+
+pub use documentation::documentation;
+pub use form::{choices_from_form, form};
+pub use login::{consent, decide, log_in, login};
+
+/// The form field that carries the token of the cookie.
+pub const CSRF_FIELD: &str = "_csrf";
+
+/// Renders a page. Its forms may be sent to this server, and from there on to `beyond`.
+fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
+    let html = match template.render() {
+        Ok(html) => html,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a page could not be rendered");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
+    // Browsers check form-action against where a form's answer redirects to as well.
+    let beyond = beyond.map(|url| format!(" {}", url.origin().ascii_serialization()));
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'{}",
+        beyond.unwrap_or_default()
+    );
+    let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    message: &'a str,
+}
+
+/// A page that says what went wrong. The caller sets the status.
+pub fn error_page(message: &str) -> Response {
+    render(&ErrorPage { message }, None)
+}
+
+#[derive(Template)]
+#[template(path = "done.html")]
+struct DonePage<'a> {
+    app: Option<&'a str>,
+    return_url: Option<&'a str>,
+}
+
+/// The page that says the choices were sent.
+pub fn done(client: Option<&Client>, return_url: Option<&Url>) -> Response {
+    let page = DonePage {
+        app: client.map(|client| client.name.as_str()),
+        return_url: return_url.map(Url::as_str),
+    };
+    render(&page, None)
+}
+
+/// `GET /assets/ehi.css`
+pub async fn stylesheet() -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/css; charset=utf-8"),
+        (CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    (headers, include_str!("../../../assets/ehi.css")).into_response()
+}
