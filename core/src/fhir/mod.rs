@@ -3,16 +3,22 @@
 //! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
 //! where a decision needs it and never rebuilt.
 
+mod batch;
+mod block;
 mod date;
 mod id;
 mod name;
 mod outcome;
+mod reader;
 mod record;
 mod resource_type;
+mod scan;
+mod skip;
 
 pub use date::{DateError, PartialDate, Period};
 pub use id::{InvalidId, PatientId};
 pub use name::display_name;
 pub use outcome::{IssueCode, OperationOutcome, Severity};
+pub use reader::{BrokenRecord, Layout, Place, RecordReader};
 pub use record::{Record, RecordSyntaxError};
 pub use resource_type::ResourceType;
