@@ -1,15 +1,15 @@
 //! Records out of a Bundle or NDJSON, piece by piece, in memory that does not grow with it.
 
+mod bundle;
+mod lines;
+
 use std::fmt;
 use std::ops::Range;
 
-use memchr::memchr;
-
 use super::ResourceType;
 use super::batch::{Batch, Scanned};
-use super::record::{Element, Flaw, Record, RecordSyntaxError};
+use super::record::{Element, Record, RecordSyntaxError};
 use super::scan::{Scanner, Stop};
-use super::skip::Skipper;
 
 /// How much of the source is held at a time, unless a record is longer: fits a processor's cache.
 const WINDOW: usize = 256 * 1024;
@@ -97,44 +97,19 @@ pub struct RecordReader {
     ended: bool,
     /// The number of the current entry or line.
     number: u64,
-    /// `resourceType` said Bundle.
+    /// The Bundle has said that it is one.
     is_bundle: bool,
+    /// The Bundle has had its `entry`.
     has_entries: bool,
     batch: Batch,
 }
 
 /// What comes next.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     Start,
-    /// The Bundle's opening brace.
-    Open,
-    /// A member of the Bundle, or its end.
-    Member {
-        first: bool,
-    },
-    /// The value of a member that is not `entry`.
-    Value {
-        is_type: bool,
-    },
-    /// An entry, or the end of the array.
-    Entry {
-        first: bool,
-    },
-    EntryValue,
-    /// The rest of a value that is passed over; behind it comes a member or an entry.
-    Skip {
-        skipper: Skipper,
-        is_entry: bool,
-    },
-    /// Nothing but white space.
-    Trailing,
-    /// A line; so many bytes of the window are known to have no line break.
-    Line {
-        searched: usize,
-    },
-    /// The rest of a line that is too long.
-    LongLine,
+    Bundle(bundle::State),
+    Lines(lines::State),
     Done,
 }
 
@@ -205,18 +180,8 @@ impl RecordReader {
             match self.step() {
                 Ok(()) => {}
                 Err(Halt::More) => break,
-                Err(Halt::Skip(reason, resource_type)) => {
-                    let is_entry = matches!(self.state, State::EntryValue);
-                    if is_entry {
-                        self.broken(reason, resource_type, false);
-                    }
-                    let skipper = Skipper::default();
-                    self.state = State::Skip { skipper, is_entry };
-                }
-                Err(Halt::Broken(reason, resource_type)) => {
-                    self.broken(reason, resource_type, true);
-                    self.state = State::Done;
-                }
+                Err(Halt::Skip(reason, resource_type)) => self.skip(reason, resource_type),
+                Err(Halt::Broken(reason, resource_type)) => self.stop(reason, resource_type),
             }
         }
         if self.batch.is_empty() {
@@ -228,62 +193,10 @@ impl RecordReader {
     }
 
     fn step(&mut self) -> Result<(), Halt> {
-        match &mut self.state {
+        match self.state {
             State::Start => self.start(),
-            State::Open => {
-                self.scan(|scanner, _| {
-                    if scanner.peek()? != b'{' {
-                        scanner.mar(Flaw::Bundle);
-                        return Ok(None);
-                    }
-                    scanner.take(b'{');
-                    Ok(None)
-                })?;
-                self.state = State::Member { first: true };
-                Ok(())
-            }
-            State::Member { first } => {
-                let first = *first;
-                self.member(first)
-            }
-            State::Value { is_type } => {
-                let is_type = *is_type;
-                self.member_value(is_type)
-            }
-            State::Entry { first } => {
-                let first = *first;
-                self.entry(first)
-            }
-            State::EntryValue => self.entry_value(),
-            State::Skip { skipper, is_entry } => {
-                let window = &self.buffer[self.window.clone()];
-                let Some(length) = skipper.skip(window) else {
-                    self.window.start = self.window.end;
-                    return self.more();
-                };
-                self.window.start += length;
-                self.state = if *is_entry {
-                    State::Entry { first: false }
-                } else {
-                    State::Member { first: false }
-                };
-                Ok(())
-            }
-            State::Trailing => self.trailing(),
-            State::Line { searched } => {
-                let searched = *searched;
-                self.line(searched)
-            }
-            State::LongLine => {
-                let window = &self.buffer[self.window.clone()];
-                let Some(length) = memchr(b'\n', window) else {
-                    self.window.start = self.window.end;
-                    return self.more_or_done();
-                };
-                self.window.start += length + 1;
-                self.state = State::Line { searched: 0 };
-                Ok(())
-            }
+            State::Bundle(_) => self.bundle_step(),
+            State::Lines(_) => self.lines_step(),
             State::Done => Ok(()),
         }
     }
@@ -296,179 +209,19 @@ impl RecordReader {
             return Err(Halt::More);
         }
         self.state = match self.layout {
-            Layout::Bundle => State::Open,
-            Layout::Ndjson => State::Line { searched: 0 },
+            Layout::Bundle => State::Bundle(bundle::State::Open),
+            Layout::Ndjson => State::Lines(lines::State::Line { searched: 0 }),
         };
         Ok(())
     }
 
-    /// Reads up to where the value of the Bundle's next member begins.
-    fn member(&mut self, first: bool) -> Result<(), Halt> {
-        let mut next = State::Trailing;
-        self.scan(|scanner, _| {
-            if scanner.peek()? == b'}' {
-                scanner.take(b'}');
-                return Ok(None);
-            }
-            if !first {
-                scanner.expect(b',')?;
-            }
-            scanner.peek()?;
-            let start = scanner.written;
-            scanner.name()?;
-            let name = scanner.text(start..scanner.written);
-            let is_type = name == b"\"resourceType\":";
-            let is_entry = name == b"\"entry\":";
-            if name.contains(&b'\\') {
-                scanner.mar(Flaw::Name);
-            }
-            let value = scanner.peek()?;
-            next = if is_entry {
-                if value != b'[' {
-                    scanner.mar(Flaw::Bundle);
-                    return Ok(None);
-                }
-                scanner.take(b'[');
-                State::Entry { first: true }
-            } else {
-                State::Value { is_type }
-            };
-            Ok(None)
-        })?;
-        if matches!(next, State::Entry { .. }) {
-            if self.has_entries {
-                return Err(Halt::Broken(RecordSyntaxError::Duplicate, None));
-            }
-            self.has_entries = true;
-        }
-        self.state = next;
-        Ok(())
-    }
-
-    fn member_value(&mut self, is_type: bool) -> Result<(), Halt> {
-        let mut is_bundle = self.is_bundle;
-        self.scan(|scanner, _| {
-            let flaw = scanner.flaw;
-            scanner.value(0)?;
-            if is_type {
-                is_bundle = scanner.text(0..scanner.written) == b"\"Bundle\"";
-                if !is_bundle {
-                    scanner.mar(Flaw::Bundle);
-                }
-            } else {
-                // Not part of a record.
-                scanner.flaw = flaw;
-            }
-            Ok(None)
-        })?;
-        self.is_bundle = is_bundle;
-        self.state = State::Member { first: false };
-        Ok(())
-    }
-
-    /// Reads up to where the next entry begins.
-    fn entry(&mut self, first: bool) -> Result<(), Halt> {
-        let mut is_end = false;
-        self.scan(|scanner, _| {
-            is_end = scanner.peek()? == b']';
-            if is_end {
-                scanner.take(b']');
-            } else {
-                if !first {
-                    scanner.expect(b',')?;
-                }
-                scanner.peek()?;
-            }
-            Ok(None)
-        })?;
-        self.state = if is_end {
-            State::Member { first: false }
-        } else {
-            self.number += 1;
-            State::EntryValue
-        };
-        Ok(())
-    }
-
-    fn entry_value(&mut self) -> Result<(), Halt> {
-        let scanned = self.scan_any(resource_of_entry)?;
-        if let Some(reason) = scanned.flaw {
-            self.broken(reason, scanned.resource_type, false);
-        }
-        self.state = State::Entry { first: false };
-        Ok(())
-    }
-
-    fn trailing(&mut self) -> Result<(), Halt> {
-        if !self.buffer[self.window.clone()].trim_ascii().is_empty() {
-            return Err(Halt::Broken(RecordSyntaxError::Json, None));
-        }
-        if self.ended && !self.is_bundle {
-            return Err(Halt::Broken(RecordSyntaxError::Bundle, None));
-        }
-        self.window.start = self.window.end;
-        self.more_or_done()
-    }
-
-    fn line(&mut self, searched: usize) -> Result<(), Halt> {
-        let window = &self.buffer[self.window.clone()];
-        let found = memchr(b'\n', &window[searched..]).map(|at| searched + at);
-        let length = match found {
-            Some(length) => length,
-            None if window.len() <= self.limit && !self.ended => {
-                self.state = State::Line {
-                    searched: window.len(),
-                };
-                return Err(Halt::More);
-            }
-            None => window.len(),
-        };
-        self.number += 1;
-        let line = &window[..length.min(self.limit)];
-        if !line.trim_ascii().is_empty() {
-            let (scanned, read) = self.batch.scan(line, |scanner, elements| {
-                scanner.record(elements)?;
-                let end = scanner.written;
-                match scanner.peek() {
-                    Err(Stop::End) => Ok(Some(0..end)),
-                    Ok(_) | Err(_) => Err(Stop::Syntax),
-                }
-            });
-            let cut = length > self.limit;
-            let reason = match read {
-                _ if cut => Some(RecordSyntaxError::TooLong { limit: self.limit }),
-                Ok(()) => scanned.flaw,
-                Err(stop) => Some(stop.into()),
-            };
-            if let Some(reason) = reason {
-                // A last line that stops in the middle: somebody is still writing.
-                let rest = reason == RecordSyntaxError::Truncated && found.is_none();
-                self.broken(reason, scanned.resource_type, rest);
-            }
-        }
-        if found.is_some() {
-            self.window.start += length + 1;
-            self.state = State::Line { searched: 0 };
-            return Ok(());
-        }
-        self.window.start = self.window.end;
-        self.state = State::LongLine;
-        Ok(())
-    }
-
-    /// Reads something that may not have a flaw.
-    fn scan(
-        &mut self,
-        scan: impl FnOnce(&mut Scanner<'_>, &mut Vec<Element>) -> Result<Option<Range<usize>>, Stop>,
-    ) -> Result<(), Halt> {
-        match self.scan_any(scan)?.flaw {
-            Some(reason) => Err(Halt::Broken(reason, None)),
-            None => Ok(()),
-        }
+    /// What of the source is at hand.
+    fn window(&self) -> &[u8] {
+        &self.buffer[self.window.clone()]
     }
 
     /// Reads what stands at the beginning of the window. Consumes nothing unless it is there whole.
-    fn scan_any(
+    fn scan(
         &mut self,
         scan: impl FnOnce(&mut Scanner<'_>, &mut Vec<Element>) -> Result<Option<Range<usize>>, Stop>,
     ) -> Result<Scanned, Halt> {
@@ -494,20 +247,19 @@ impl RecordReader {
         }
     }
 
-    fn more(&self) -> Result<(), Halt> {
-        Err(if self.ended {
-            Halt::Broken(RecordSyntaxError::Truncated, None)
-        } else {
-            Halt::More
-        })
-    }
-
-    fn more_or_done(&mut self) -> Result<(), Halt> {
+    /// Nothing may follow: asks for more of the source to be sure.
+    fn finish(&mut self) -> Result<(), Halt> {
         if !self.ended {
             return Err(Halt::More);
         }
         self.state = State::Done;
         Ok(())
+    }
+
+    /// Reports that all from here on is lost.
+    fn stop(&mut self, reason: RecordSyntaxError, resource_type: Option<ResourceType>) {
+        self.broken(reason, resource_type, true);
+        self.state = State::Done;
     }
 
     fn broken(
@@ -516,12 +268,10 @@ impl RecordReader {
         resource_type: Option<ResourceType>,
         rest: bool,
     ) {
-        let place = match (&self.state, self.layout) {
-            (_, Layout::Ndjson) => Some(Place::Line(self.number)),
-            (State::EntryValue | State::Entry { .. } | State::Skip { is_entry: true, .. }, _) => {
-                Some(Place::Entry(self.number))
-            }
-            _ => None,
+        let place = match self.state {
+            State::Bundle(state) => state.is_entry().then_some(Place::Entry(self.number)),
+            State::Lines(_) => Some(Place::Line(self.number)),
+            State::Start | State::Done => None,
         };
         self.batch.broken(BrokenRecord {
             place,
@@ -530,37 +280,6 @@ impl RecordReader {
             rest,
         });
     }
-}
-
-/// Reads an entry of a Bundle; where its resource was written, if it has one.
-fn resource_of_entry(
-    scanner: &mut Scanner<'_>,
-    elements: &mut Vec<Element>,
-) -> Result<Option<Range<usize>>, Stop> {
-    if scanner.peek()? != b'{' {
-        scanner.value(0)?;
-        scanner.mar(Flaw::ResourceType);
-        return Ok(None);
-    }
-    let mut resource = None;
-    scanner.object(|scanner, name| {
-        let before = scanner.flaw;
-        if scanner.text(name) != b"\"resource\"" {
-            scanner.value(1)?;
-            // Not part of the record, so no reason to refuse it.
-            scanner.flaw = before;
-            return Ok(());
-        }
-        if resource.is_some() {
-            scanner.mar(Flaw::Duplicate);
-        }
-        scanner.peek()?;
-        let start = scanner.written;
-        scanner.record(elements)?;
-        resource = Some(start..scanner.written);
-        Ok(())
-    })?;
-    Ok(resource)
 }
 
 #[cfg(test)]

@@ -57,7 +57,6 @@ pub(super) enum Flaw {
     Name,
     TooManyElements,
     ResourceType,
-    Bundle,
 }
 
 impl From<Flaw> for RecordSyntaxError {
@@ -68,7 +67,6 @@ impl From<Flaw> for RecordSyntaxError {
             Flaw::Name => Self::Name,
             Flaw::TooManyElements => Self::TooManyElements,
             Flaw::ResourceType => Self::ResourceType,
-            Flaw::Bundle => Self::Bundle,
         }
     }
 }

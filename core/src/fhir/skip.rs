@@ -5,7 +5,7 @@ use memchr::memchr2;
 /// Finds the end of one JSON value over any number of pieces of its source.
 ///
 /// Looks at brackets and strings only. It is for values that are given up anyway.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Skipper {
     depth: u64,
     in_string: bool,

@@ -246,6 +246,18 @@ fn a_record_over_the_limit_is_passed_over() {
 }
 
 #[test]
+fn white_space_counts_towards_no_limit() {
+    let blanks = " \n\r\t".repeat(100);
+    let source = format!(
+        r#"{{"resourceType":"Bundle"{blanks},{blanks}"entry":[{blanks}{{"resource":{BASIC}}}{blanks},{blanks}{{"resource":{PATIENT}}}{blanks}]{blanks}}}{blanks}"#
+    );
+    for piece in [1, 100, usize::MAX] {
+        let items = read_in(Layout::Bundle, 100, source.as_bytes(), &[piece]);
+        assert_eq!(show(&items), [BASIC, PATIENT]);
+    }
+}
+
+#[test]
 fn memory_does_not_grow_with_the_source() {
     const LIMIT: usize = 4 << 20;
     let usual = json!({"resourceType": "Observation", "note": "x".repeat(3000)}).to_string();
@@ -287,11 +299,15 @@ fn memory_does_not_grow_with_the_source() {
     }
     assert!(now.1 <= 4 * (LIMIT + WINDOW), "{} bytes", now.1);
     for _ in 0..1000 {
-        now = put(
+        put(
             &mut reader,
             format!(r#"{{"resource":{usual}}},"#).as_bytes(),
         );
     }
+    now = put(
+        &mut reader,
+        format!(r#"{{"resource":{usual}}}]}}"#).as_bytes(),
+    );
     let held = reader.buffer.capacity() + reader.batch.capacity();
     assert!(held <= 4 * WINDOW, "{held} bytes behind the long records");
     assert_eq!(now.2 + now.3, reader.number);
