@@ -54,7 +54,9 @@ pub enum DirectoryError {
     #[error("the directory file names '{0}' twice")]
     Twice(String),
     /// A password hash that is none.
-    #[error("the password_hash of '{0}' is no argon2id hash: make one with 'ehi-server hash-password'")]
+    #[error(
+        "the password_hash of '{0}' is no argon2id hash: make one with 'ehi-server hash-password'"
+    )]
     PasswordHash(String),
 }
 
@@ -207,16 +209,18 @@ struct Accounts<T> {
 }
 
 impl<T: Clone + Debug> Accounts<T> {
-    fn new(
-        entries: impl Iterator<Item = (String, String, T)>,
-    ) -> Result<Self, DirectoryError> {
+    fn new(entries: impl Iterator<Item = (String, String, T)>) -> Result<Self, DirectoryError> {
         let mut accounts = HashMap::new();
         for (username, hash, who) in entries {
-            let argon2id = PasswordHash::new(&hash).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id");
+            let argon2id =
+                PasswordHash::new(&hash).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id");
             if !argon2id {
                 return Err(DirectoryError::PasswordHash(username));
             }
-            if accounts.insert(username.clone(), (hash.into(), who)).is_some() {
+            if accounts
+                .insert(username.clone(), (hash.into(), who))
+                .is_some()
+            {
                 return Err(DirectoryError::Twice(username));
             }
         }
@@ -230,8 +234,13 @@ impl<T: Clone + Debug> Accounts<T> {
     async fn verify(&self, credentials: Credentials) -> Result<T, LoginError> {
         let account = self.accounts.get(&credentials.username);
         let hash = account.map_or(&self.nobody, |(hash, _)| hash).clone();
-        let unavailable = |error: &dyn std::error::Error| LoginError::Unavailable(error.to_string().into());
-        let turn = self.turns.acquire().await.map_err(|error| unavailable(&error))?;
+        let unavailable =
+            |error: &dyn std::error::Error| LoginError::Unavailable(error.to_string().into());
+        let turn = self
+            .turns
+            .acquire()
+            .await
+            .map_err(|error| unavailable(&error))?;
         let matches = tokio::task::spawn_blocking(move || {
             let password = credentials.password.expose_secret().as_bytes();
             PasswordHash::new(&hash)
@@ -265,20 +274,37 @@ mod tests {
     }
 
     fn credentials(username: &str, password: &str) -> Credentials {
-        Credentials { username: username.into(), password: password.to_owned().into() }
+        Credentials {
+            username: username.into(),
+            password: password.to_owned().into(),
+        }
     }
 
     #[tokio::test]
     async fn the_right_password_opens_and_every_other_answer_is_refused_alike() {
         let directory = directory();
-        let ada = StaffLogin::verify(&directory, credentials("ada", "right")).await.unwrap();
+        let ada = StaffLogin::verify(&directory, credentials("ada", "right"))
+            .await
+            .unwrap();
         assert_eq!(ada.as_str(), "ada");
-        for (username, password) in [("ada", "wrong"), ("nobody", "right"), ("grace", "right"), ("", ""), ("ADA", "right")] {
+        for (username, password) in [
+            ("ada", "wrong"),
+            ("nobody", "right"),
+            ("grace", "right"),
+            ("", ""),
+            ("ADA", "right"),
+        ] {
             let refused = StaffLogin::verify(&directory, credentials(username, password)).await;
             assert!(matches!(refused, Err(LoginError::Refused)), "{username}");
         }
         let grace = PatientAnswer::Password(credentials("grace", "right"));
-        assert_eq!(PatientLogin::verify(&directory, grace).await.unwrap().as_str(), "p-1");
+        assert_eq!(
+            PatientLogin::verify(&directory, grace)
+                .await
+                .unwrap()
+                .as_str(),
+            "p-1"
+        );
         let picked = PatientAnswer::Picked(PatientId::parse("p-1").unwrap());
         assert!(PatientLogin::verify(&directory, picked).await.is_err());
     }
@@ -304,11 +330,23 @@ mod tests {
     fn mistakes_in_the_file_are_told() {
         for (text, told) in [
             ("[[client]]\nid = 'a'\n", "name"),
-            ("[[client]]\nid = 'a'\nname = 'A'\nredirect_uri = 'x'\n", "redirect_uri"),
+            (
+                "[[client]]\nid = 'a'\nname = 'A'\nredirect_uri = 'x'\n",
+                "redirect_uri",
+            ),
             ("[[client]]\nid = 'a b'\nname = 'A'\n", "client id"),
-            ("[[staff]]\nusername = 'ada'\npassword_hash = 'plain'\n", "hash-password"),
-            ("[[client]]\nid = 'a'\nname = 'A'\n[[client]]\nid = 'a'\nname = 'B'\n", "'a' twice"),
-            ("[[patient]]\nusername = 'g'\npassword_hash = ''\npatient = '../x'\n", "FHIR id"),
+            (
+                "[[staff]]\nusername = 'ada'\npassword_hash = 'plain'\n",
+                "hash-password",
+            ),
+            (
+                "[[client]]\nid = 'a'\nname = 'A'\n[[client]]\nid = 'a'\nname = 'B'\n",
+                "'a' twice",
+            ),
+            (
+                "[[patient]]\nusername = 'g'\npassword_hash = ''\npatient = '../x'\n",
+                "FHIR id",
+            ),
         ] {
             let error = Directory::parse(text).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");

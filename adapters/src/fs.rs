@@ -76,7 +76,9 @@ impl FileStore for FolderFiles {
         });
         Ok(opened.await?.map(|(file, length)| {
             let reader = tokio::fs::File::from_std(file).take(length);
-            ReaderStream::with_capacity(reader, CHUNK).map_err(file_error).boxed()
+            ReaderStream::with_capacity(reader, CHUNK)
+                .map_err(file_error)
+                .boxed()
         }))
     }
 
@@ -162,7 +164,10 @@ impl FileWriter for FolderWriter {
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -222,7 +227,10 @@ mod tests {
         assert_eq!(files.size(&path("job/1/a.ndjson")).await.unwrap(), None);
         writer.write(Bytes::from_static(b"whole")).await.unwrap();
         writer.finish().await.unwrap();
-        assert_eq!(text(&files, "job/1/a.ndjson", 0..u64::MAX).await.unwrap(), "halfwhole");
+        assert_eq!(
+            text(&files, "job/1/a.ndjson", 0..u64::MAX).await.unwrap(),
+            "halfwhole"
+        );
         assert_eq!(text(&files, "job/1/a.ndjson", 4..6).await.unwrap(), "wh");
         assert_eq!(text(&files, "job/1/a.ndjson", 90..99).await.unwrap(), "");
         assert_eq!(files.size(&path("job/1/a.ndjson")).await.unwrap(), Some(9));
@@ -235,7 +243,12 @@ mod tests {
         let mut writer = files.writer(&path("job/a")).await.unwrap();
         writer.write(Bytes::from_static(b"half")).await.unwrap();
         drop(writer);
-        assert_eq!(std::fs::read_dir(folder.path().join(".incoming")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join(".incoming"))
+                .unwrap()
+                .count(),
+            0
+        );
         assert!(files.list(&path("job")).await.unwrap().is_empty());
     }
 
@@ -259,7 +272,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = FolderFiles::open(folder.path().join("files")).unwrap();
         write(&files, "job/a", "content").await;
-        let mode = |at: &str| folder.path().join(at).metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("files"), mode("files/job"), mode("files/job/a")), (0o700, 0o700, 0o600));
+        let mode = |at: &str| {
+            folder
+                .path()
+                .join(at)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        assert_eq!(
+            (mode("files"), mode("files/job"), mode("files/job/a")),
+            (0o700, 0o700, 0o600)
+        );
     }
 }

@@ -34,7 +34,9 @@ pub struct RsaKeys {
 
 impl std::fmt::Debug for RsaKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RsaKeys").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("RsaKeys")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +108,8 @@ impl TokenKeys for RsaKeys {
         let decoded = jsonwebtoken::decode::<Value>(token, &self.verifying, &self.validation)
             .map_err(|_| KeyError::Invalid)?;
         let header = decoded.header;
-        let ours = header.kid.as_deref() == Some(&self.kid) && header.typ.as_deref() == Some("at+jwt");
+        let ours =
+            header.kid.as_deref() == Some(&self.kid) && header.typ.as_deref() == Some("at+jwt");
         ours.then_some(decoded.claims).ok_or(KeyError::Invalid)
     }
 
@@ -150,7 +153,14 @@ mod tests {
         let again = RsaKeys::open(&folder.path().join("keys")).await.unwrap();
         assert_eq!(again.verify(&token).await.unwrap(), json!({"sub": "p"}));
         assert_eq!(again.jwks().await.unwrap(), keys.jwks().await.unwrap());
-        let mode = folder.path().join("keys").join(FILE).metadata().unwrap().permissions().mode();
+        let mode = folder
+            .path()
+            .join("keys")
+            .join(FILE)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!keys.jwks().await.unwrap().to_string().contains("\"d\""));
     }
@@ -165,10 +175,15 @@ mod tests {
         let kid = &keys.kid;
         let n = keys.jwk["n"].as_str().unwrap();
         let hs256 = jsonwebtoken::encode(
-            &Header { kid: Some(kid.clone()), typ: Some("at+jwt".into()), ..Header::new(Algorithm::HS256) },
+            &Header {
+                kid: Some(kid.clone()),
+                typ: Some("at+jwt".into()),
+                ..Header::new(Algorithm::HS256)
+            },
             &json!({"sub": "p"}),
             &EncodingKey::from_secret(n.as_bytes()),
-        ).unwrap();
+        )
+        .unwrap();
         let none = part(&json!({"alg": "none", "typ": "at+jwt", "kid": kid}));
         for forged in [
             String::new(),
@@ -181,7 +196,10 @@ mod tests {
             other.sign(&json!({"sub": "p"})).await.unwrap(),
             format!("{header}.{}.{signature}", "A".repeat(100_000)),
         ] {
-            assert!(matches!(keys.verify(&forged).await, Err(KeyError::Invalid)), "{forged:.80}");
+            assert!(
+                matches!(keys.verify(&forged).await, Err(KeyError::Invalid)),
+                "{forged:.80}"
+            );
         }
         assert!(keys.verify(&token).await.is_ok());
     }
@@ -190,7 +208,13 @@ mod tests {
     async fn a_broken_key_file_is_an_error_and_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "nonsense").unwrap();
-        assert!(matches!(RsaKeys::open(folder.path()).await, Err(KeyError::Unavailable(_))));
-        assert_eq!(std::fs::read_to_string(folder.path().join(FILE)).unwrap(), "nonsense");
+        assert!(matches!(
+            RsaKeys::open(folder.path()).await,
+            Err(KeyError::Unavailable(_))
+        ));
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(FILE)).unwrap(),
+            "nonsense"
+        );
     }
 }

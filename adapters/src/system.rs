@@ -13,7 +13,10 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the place where time comes from")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the place where time comes from"
+        )]
         Timestamp::now()
     }
 

@@ -60,7 +60,9 @@ pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Res
         app.staff.log_out(&secret).await?;
     }
     let mut response = Json(json!({"message": "You are logged out."})).into_response();
-    response.headers_mut().insert(SET_COOKIE, cookie::clear(STAFF_COOKIE));
+    response
+        .headers_mut()
+        .insert(SET_COOKIE, cookie::clear(STAFF_COOKIE));
     Ok(response)
 }
 
@@ -81,12 +83,23 @@ pub async fn staff_only(
 }
 
 /// A page of a named origin needs a cookie that browsers send across sites; nobody else does.
-fn staff_cookie(app: &App, headers: &HeaderMap, secret: &Secret, expires: Timestamp) -> HeaderValue {
+fn staff_cookie(
+    app: &App,
+    headers: &HeaderMap,
+    secret: &Secret,
+    expires: Timestamp,
+) -> HeaderValue {
     let same_site = match Sender::of(headers, app) {
         Sender::Named => SameSite::None,
         Sender::Own | Sender::Foreign => SameSite::Lax,
     };
-    cookie::set(STAFF_COOKIE, secret, app.exports.links().base(), same_site, Some(expires))
+    cookie::set(
+        STAFF_COOKIE,
+        secret,
+        app.exports.links().base(),
+        same_site,
+        Some(expires),
+    )
 }
 
 /// `GET /admin/jobs`
@@ -96,7 +109,10 @@ pub async fn jobs(State(app): State<Shared>, query: Query) -> Result<Response, A
         patient: read(&query, "patient", |id| PatientId::parse(id).ok())?,
     };
     let limit = read(&query, "limit", |limit| {
-        limit.parse::<usize>().ok().filter(|limit| (1..=1_000).contains(limit))
+        limit
+            .parse::<usize>()
+            .ok()
+            .filter(|limit| (1..=1_000).contains(limit))
     })?;
     let after = read(&query, "cursor", read_cursor)?;
     let links = app.exports.links();
@@ -109,7 +125,11 @@ pub async fn jobs(State(app): State<Shared>, query: Query) -> Result<Response, A
             next.append_pair(name, value);
         }
         next.append_pair("cursor", &write_cursor(cursor));
-        let link = format!("<{}?{}>; rel=\"next\"", links.at("/admin/jobs"), next.finish());
+        let link = format!(
+            "<{}?{}>; rel=\"next\"",
+            links.at("/admin/jobs"),
+            next.finish()
+        );
         if let Ok(link) = HeaderValue::from_str(&link) {
             response.headers_mut().insert(LINK, link);
         }
@@ -127,7 +147,9 @@ fn read<T>(
         return Ok(None);
     };
     let parsed = parse(text);
-    parsed.map(Some).ok_or_else(|| Problem::invalid(format!("The parameter '{name}' makes no sense.")))
+    parsed
+        .map(Some)
+        .ok_or_else(|| Problem::invalid(format!("The parameter '{name}' makes no sense.")))
 }
 
 fn write_cursor(cursor: Cursor) -> String {
@@ -185,7 +207,9 @@ pub async fn reject(
             _ => return Err(Problem::invalid("/reason is not a text.").into()),
         },
     };
-    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    let reason = reason
+        .map(|reason| reason.trim().to_owned())
+        .filter(|reason| !reason.is_empty());
     if reason.as_ref().is_some_and(|reason| reason.len() > 2_000) {
         return Err(Problem::invalid("/reason is longer than 2000 bytes.").into());
     }
@@ -200,7 +224,11 @@ pub async fn add_files(
     Path(id): Path<String>,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, Admin> {
-    let mut upload = app.exports.begin_upload(job_id(&id)?).await.map_err(bad_state)?;
+    let mut upload = app
+        .exports
+        .begin_upload(job_id(&id)?)
+        .await
+        .map_err(bad_state)?;
     let mut form = form.map_err(|_| {
         Problem::invalid("Send the files as multipart/form-data, each in a field 'attachments'.")
     })?;
@@ -215,13 +243,18 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
             continue;
         }
         let name = part.file_name().unwrap_or_default().to_owned();
-        let content_type = part.content_type().unwrap_or("application/octet-stream").to_owned();
+        let content_type = part
+            .content_type()
+            .unwrap_or("application/octet-stream")
+            .to_owned();
         let mut chunk = part.chunk().await.map_err(|error| broken(&error))?;
         if name.is_empty() && chunk.is_none() {
             // What a browser sends when nobody chose a file.
             continue;
         }
-        app.exports.upload_file(upload, &name, &content_type).await?;
+        app.exports
+            .upload_file(upload, &name, &content_type)
+            .await?;
         while let Some(bytes) = chunk {
             app.exports.upload_bytes(upload, bytes).await?;
             chunk = part.chunk().await.map_err(|error| broken(&error))?;
@@ -235,7 +268,9 @@ fn broken(error: &MultipartError) -> Problem {
         let message = "The files are too large to be attached at once.";
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message)
     } else {
-        Problem::invalid("The upload is broken or ended too early. Nothing was kept; please send it again.")
+        Problem::invalid(
+            "The upload is broken or ended too early. Nothing was kept; please send it again.",
+        )
     }
 }
 
@@ -251,10 +286,14 @@ pub async fn remove_files(
     let Payload::Json(body) = payload? else {
         return Err(Problem::invalid("Send JSON: {\"params\": [\"title\", …]}.").into());
     };
-    let titles: Option<HashSet<&str>> = (body["params"].as_array())
-        .and_then(|params| params.iter().map(Value::as_str).collect());
+    let titles: Option<HashSet<&str>> =
+        (body["params"].as_array()).and_then(|params| params.iter().map(Value::as_str).collect());
     let titles = titles.ok_or_else(|| Problem::invalid("/params is not a list of titles."))?;
-    let job = app.exports.detach(&staff.name, id, &titles).await.map_err(bad_state)?;
+    let job = app
+        .exports
+        .detach(&staff.name, id, &titles)
+        .await
+        .map_err(bad_state)?;
     Ok(view(&app, &job))
 }
 
@@ -267,4 +306,3 @@ pub async fn remove(
     let job = app.exports.remove(&staff.name, job_id(&id)?).await?;
     Ok(view(&app, &job))
 }
-

@@ -25,7 +25,9 @@ pub enum SameSite {
 /// The cookie of this name that the browser sent.
 pub fn read(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let sent = headers.get_all(COOKIE).into_iter();
-    let cookies = sent.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let cookies = sent
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
     let (_, value) = cookies
         .filter_map(|cookie| cookie.trim().split_once('='))
         .find(|(key, _)| *key == name)?;
@@ -41,18 +43,25 @@ pub fn set(
     same_site: SameSite,
     expires: Option<Timestamp>,
 ) -> HeaderValue {
-    let expires = expires.map(|at| format!("; Expires={}", http_date(at))).unwrap_or_default();
+    let expires = expires
+        .map(|at| format!("; Expires={}", http_date(at)))
+        .unwrap_or_default();
     let site = match same_site {
         SameSite::None => "; SameSite=None; Secure",
         SameSite::Lax if base.starts_with("https:") => "; SameSite=Lax; Secure",
         SameSite::Lax => "; SameSite=Lax",
     };
-    value(&format!("{name}={}; Path=/; HttpOnly{site}{expires}", secret.expose()))
+    value(&format!(
+        "{name}={}; Path=/; HttpOnly{site}{expires}",
+        secret.expose()
+    ))
 }
 
 /// A `Set-Cookie` that takes a cookie back.
 pub fn clear(name: &str) -> HeaderValue {
-    value(&format!("{name}=; Path=/; HttpOnly; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"))
+    value(&format!(
+        "{name}=; Path=/; HttpOnly; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+    ))
 }
 
 /// An instant as HTTP headers write it (RFC 9110 section 5.6.7).
@@ -85,7 +94,12 @@ mod tests {
     fn scripts_and_other_sites_do_not_get_the_cookie() {
         let secret = Secret::presented("s").unwrap();
         let at = Timestamp::from_second(0).unwrap();
-        let over = |base, site| set("sid", &secret, base, site, Some(at)).to_str().unwrap().to_owned();
+        let over = |base, site| {
+            set("sid", &secret, base, site, Some(at))
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
         assert_eq!(
             over("http://127.0.0.1", SameSite::Lax),
             "sid=s; Path=/; HttpOnly; SameSite=Lax; Expires=Thu, 01 Jan 1970 00:00:00 GMT"

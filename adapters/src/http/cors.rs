@@ -31,7 +31,9 @@ pub fn any_origin(app: &App) -> CorsLayer {
     let named = app.settings.allowed_origins.clone();
     shared()
         .allow_origin(AllowOrigin::mirror_request())
-        .allow_credentials(AllowCredentials::predicate(move |origin, _| named.contains(origin)))
+        .allow_credentials(AllowCredentials::predicate(move |origin, _| {
+            named.contains(origin)
+        }))
 }
 
 /// For routes that go by a cookie: the named origins alone.
@@ -83,7 +85,10 @@ fn is_own(origin: &HeaderValue, base: &str) -> bool {
 
 /// Refuses changes that another site's page makes the browser ask for.
 pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let changes = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     // Logging out by GET changes something too.
     let changes = changes || request.uri().path().ends_with("/logout");
     if changes && Sender::of(request.headers(), &app) == Sender::Foreign {

@@ -57,7 +57,11 @@ impl Problem {
     fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "a request failed");
         let message = "The server cannot answer right now. Please try again in a moment.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, message)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            IssueCode::Transient,
+            message,
+        )
     }
 
     /// The state of a job stands in the way.
@@ -80,7 +84,9 @@ impl Problem {
     fn with_headers(&self, mut response: Response) -> Response {
         *response.status_mut() = self.status;
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }
@@ -157,7 +163,12 @@ fn sentence(error: &dyn std::error::Error) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);
     let dot = if text.ends_with('.') { "" } else { "." };
-    first.into_iter().flatten().chain(chars).chain(dot.chars()).collect()
+    first
+        .into_iter()
+        .flatten()
+        .chain(chars)
+        .chain(dot.chars())
+        .collect()
 }
 
 /// Where nobody chose another shape, a failure is an OperationOutcome.
@@ -204,7 +215,8 @@ impl IntoResponse for Fhir {
 
 impl IntoResponse for Admin {
     fn into_response(self) -> Response {
-        self.0.with_headers(Json(json!({"error": self.0.message})).into_response())
+        self.0
+            .with_headers(Json(json!({"error": self.0.message})).into_response())
     }
 }
 
@@ -241,7 +253,11 @@ pub async fn unknown_route(uri: axum::http::Uri) -> Response {
 /// What is there under another method.
 pub async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
     let message = format!("{method} does not apply here. See the Allow header for what does.");
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, message);
+    let problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        IssueCode::NotSupported,
+        message,
+    );
     let mut response = by_path(uri.path(), problem);
     // axum adds the methods of the route to the empty value.
     response.headers_mut().remove(ALLOW);
@@ -251,6 +267,10 @@ pub async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> R
 /// A handler that panicked. The panic is in the log; the client learns nothing of it.
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     let message = "Something went wrong on our side. Please try again.";
-    Fhir(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, message))
-        .into_response()
+    Fhir(Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        IssueCode::Exception,
+        message,
+    ))
+    .into_response()
 }

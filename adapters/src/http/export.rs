@@ -6,15 +6,11 @@ use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::header::{
-    AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
-};
+use axum::http::header::{AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk};
-use ehi_core::export::{
-    Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review,
-};
+use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
 use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
 use ehi_core::ports::Actor;
 use serde_json::Value;
@@ -54,7 +50,9 @@ pub async fn kick_off(
         return Err(Problem::not_found().into());
     }
     let patient = PatientId::parse(&id).map_err(|error| {
-        Problem::invalid(format!("The patient's id in the URL is not valid: {error}."))
+        Problem::invalid(format!(
+            "The patient's id in the URL is not valid: {error}."
+        ))
     })?;
     nothing_asked(&payload?)?;
     let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
@@ -78,8 +76,15 @@ pub async fn kick_off(
     };
     let mut response = outcome_response(StatusCode::ACCEPTED, &OperationOutcome::information(text));
     let headers = response.headers_mut();
-    insert(headers, CONTENT_LOCATION, &app.exports.links().status(job.id));
-    if let JobStatus::InProgress { form: Some(form), .. } = app.exports.status(&job) {
+    insert(
+        headers,
+        CONTENT_LOCATION,
+        &app.exports.links().status(job.id),
+    );
+    if let JobStatus::InProgress {
+        form: Some(form), ..
+    } = app.exports.status(&job)
+    {
         insert(headers, LINK, &form_link(&form, client.as_ref()));
     }
     Ok(response)
@@ -92,20 +97,26 @@ fn nothing_asked(payload: &Payload) -> Result<(), Problem> {
         Payload::Empty => return Ok(()),
         Payload::Json(body) => body,
         Payload::Form(_) => {
-            return Err(Problem::invalid("Send the body as a FHIR Parameters resource, or none."));
+            return Err(Problem::invalid(
+                "Send the body as a FHIR Parameters resource, or none.",
+            ));
         }
     };
     let is_parameters = body["resourceType"] == "Parameters";
     let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
     match body {
         Value::Object(object) if object.is_empty() => Ok(()),
-        Value::Object(object) if is_parameters && object.get("parameter").is_none_or(empty) => Ok(()),
+        Value::Object(object) if is_parameters && object.get("parameter").is_none_or(empty) => {
+            Ok(())
+        }
         Value::Object(_) if is_parameters => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             IssueCode::NotSupported,
             "This server does not read choices from Parameters: the patient makes them in the form. Send no body.",
         )),
-        _ => Err(Problem::invalid("The body is not a FHIR Parameters resource. Send no body.")),
+        _ => Err(Problem::invalid(
+            "The body is not a FHIR Parameters resource. Send no body.",
+        )),
     }
 }
 
@@ -157,7 +168,9 @@ pub async fn status(
             StatusCode::INTERNAL_SERVER_ERROR,
             &OperationOutcome::error(
                 IssueCode::Exception,
-                format!("The export failed: {reason} Please start another one, or ask the hospital."),
+                format!(
+                    "The export failed: {reason} Please start another one, or ask the hospital."
+                ),
             ),
         ),
         JobStatus::Rejected { reason } => {
@@ -217,7 +230,10 @@ pub async fn form(
 ) -> Result<Response, Page> {
     let Job(id) = job.map_err(|Fhir(problem)| problem)?;
     let Some(session) = cookie.session(&app).await? else {
-        let query = uri.query().map(|query| format!("&{query}")).unwrap_or_default();
+        let query = uri
+            .query()
+            .map(|query| format!("&{query}"))
+            .unwrap_or_default();
         return Ok(smart::redirect(&format!("/patient-login?job={id}{query}")));
     };
     let job = app.exports.patients_job(&session.patient.id, id).await?;
@@ -227,7 +243,12 @@ pub async fn form(
         return Ok(pages::done(client.as_ref(), return_url.as_ref()));
     }
     let cookie = cookie.0.as_ref().ok_or_else(Problem::not_found)?;
-    Ok(pages::form(&job, client.as_ref(), cookie, return_url.as_ref()))
+    Ok(pages::form(
+        &job,
+        client.as_ref(),
+        cookie,
+        return_url.as_ref(),
+    ))
 }
 
 /// `POST /jobs/:id`: the choices, as a form or as JSON.
@@ -239,18 +260,24 @@ pub async fn customise(
     let by_token = parts.headers.contains_key(AUTHORIZATION);
     let by_page = !by_token && is_html_form(&parts.headers);
     let answer = async {
-        let Job(id) = Job::from_request_parts(&mut parts, &app).await.map_err(|Fhir(problem)| problem)?;
+        let Job(id) = Job::from_request_parts(&mut parts, &app)
+            .await
+            .map_err(|Fhir(problem)| problem)?;
         let Ok(query) = Query::from_request_parts(&mut parts, &app).await;
         if by_token {
-            let Bearer(access) =
-                Bearer::from_request_parts(&mut parts, &app).await.map_err(|Fhir(problem)| problem)?;
+            let Bearer(access) = Bearer::from_request_parts(&mut parts, &app)
+                .await
+                .map_err(|Fhir(problem)| problem)?;
             let job = app.exports.job(&access, id).await?;
             let payload = read(parts, body, &app).await?;
             let job = choose(&app, &job, Actor::Client(access.client), &payload).await?;
             return Ok(Json(views::job(&job, app.exports.links())).into_response());
         }
         let Ok(cookie) = PatientCookie::from_request_parts(&mut parts, &app).await;
-        let header = parts.headers.get(X_CSRF_TOKEN).and_then(|token| token.to_str().ok());
+        let header = parts
+            .headers
+            .get(X_CSRF_TOKEN)
+            .and_then(|token| token.to_str().ok());
         let header = header.map(str::to_owned);
         let session = cookie.session(&app).await?;
         let session = session.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
@@ -305,7 +332,10 @@ async fn choose(
         Payload::Json(body) => Choices::from_json(body)?,
         Payload::Form(form) => choices_from_form(form)?,
     };
-    app.exports.customise(job, actor, choices).await.map_err(bad_state)
+    app.exports
+        .customise(job, actor, choices)
+        .await
+        .map_err(bad_state)
 }
 
 /// Where to return after the form, when the app registered it.

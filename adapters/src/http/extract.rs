@@ -60,7 +60,9 @@ pub struct Query(pub Vec<(String, String)>);
 impl Query {
     /// The first value of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        (self.0.iter()).find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        (self.0.iter())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The pairs.
@@ -84,7 +86,9 @@ fn decode(text: &[u8]) -> Vec<(String, String)> {
 
 /// Borrowed pairs.
 pub fn pairs(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 /// The body of a request, by its content type.
@@ -102,14 +106,16 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let content_type = media_type(request.headers());
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let message = "The body is too large.";
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message)
-            } else {
-                Problem::invalid("The body could not be read to its end.")
-            }
-        })?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    let message = "The body is too large.";
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message)
+                } else {
+                    Problem::invalid("The body could not be read to its end.")
+                }
+            })?;
         if bytes.is_empty() {
             return Ok(Self::Empty);
         }
@@ -117,7 +123,9 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
             Some("application/json" | "application/fhir+json") => {
                 let json = serde_json::from_slice(&bytes).map_err(|error| {
                     let (line, column) = (error.line(), error.column());
-                    Problem::invalid(format!("The body is not valid JSON (line {line}, column {column})."))
+                    Problem::invalid(format!(
+                        "The body is not valid JSON (line {line}, column {column})."
+                    ))
                 })?;
                 Ok(Self::Json(json))
             }
@@ -153,7 +161,8 @@ impl PatientCookie {
     /// The cookie, where the form carries its token.
     pub fn guarded(&self, token: Option<&str>) -> Result<&Secret, Problem> {
         let cookie = self.0.as_ref();
-        let guarded = cookie.filter(|cookie| token.is_some_and(|token| is_csrf_token(cookie, token)));
+        let guarded =
+            cookie.filter(|cookie| token.is_some_and(|token| is_csrf_token(cookie, token)));
         guarded.ok_or_else(|| {
             Problem::forbidden(
                 "This form is too old or was not made by this server. Please go back, load the page again and repeat. Cookies have to be allowed.",
@@ -176,9 +185,10 @@ impl PatientCookie {
 
 /// The value of a form field.
 pub fn field<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    form.iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -196,7 +206,13 @@ mod tests {
         };
         assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
         assert_eq!(read(&["bearer  abc"]).as_deref(), Some("abc"));
-        for none in [&[][..], &["Basic abc"], &["Bearer"], &["abc"], &["Bearer a", "Bearer b"]] {
+        for none in [
+            &[][..],
+            &["Basic abc"],
+            &["Bearer"],
+            &["abc"],
+            &["Bearer a", "Bearer b"],
+        ] {
             assert_eq!(read(none), None, "{none:?}");
         }
     }

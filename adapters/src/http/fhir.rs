@@ -22,7 +22,8 @@ pub async fn metadata(
 ) -> Result<Response, Fhir> {
     wants_json(&query, &headers)?;
     let settings = &app.settings;
-    let statement = capability_statement(&endpoint(&app, mount), settings.version, settings.started);
+    let statement =
+        capability_statement(&endpoint(&app, mount), settings.version, settings.started);
     Ok(resource(&statement))
 }
 
@@ -60,13 +61,22 @@ fn wants_json(query: &Query, headers: &HeaderMap) -> Result<(), Problem> {
     };
     let json = |format: &str| {
         let format = format.split(';').next().unwrap_or_default().trim();
-        let known = ["*/*", "application/*", "json", "text/json", "application/json", FHIR_JSON];
+        let known = [
+            "*/*",
+            "application/*",
+            "json",
+            "text/json",
+            "application/json",
+            FHIR_JSON,
+        ];
         // A '+' in a query that was not encoded arrives as a space.
         known.contains(&format) || format == "application/fhir json"
     };
     if accepted.split(',').any(json) {
         Ok(())
     } else {
-        Err(Problem::invalid("This server speaks JSON: ask for application/fhir+json."))
+        Err(Problem::invalid(
+            "This server speaks JSON: ask for application/fhir+json.",
+        ))
     }
 }

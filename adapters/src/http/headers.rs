@@ -8,13 +8,16 @@ use axum::http::header::{
 use axum::response::Response;
 
 /// Nothing may be loaded, framed or run, unless a page says otherwise.
-const CLOSED: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const CLOSED: &str =
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Adds what is missing.
 pub async fn complete(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut default = |name: HeaderName, value: &'static str| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     };
     default(CONTENT_SECURITY_POLICY, CLOSED);
     default(X_CONTENT_TYPE_OPTIONS, "nosniff");

@@ -69,7 +69,10 @@ mod tests {
         assert!((0..10_000).all(|poll| limit.allows(job, at(poll * 100))));
         let later = 10_000 * 100;
         assert!((0..1_000).any(|poll| !limit.allows(job, at(later + poll * 10))));
-        assert!(limit.allows(JobId::from_random([2; 32]), at(later)), "other jobs are not affected");
+        assert!(
+            limit.allows(JobId::from_random([2; 32]), at(later)),
+            "other jobs are not affected"
+        );
         assert!(limit.allows(job, at(later + 60_000)), "and it passes");
     }
 }

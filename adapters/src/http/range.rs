@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -27,12 +27,17 @@ enum Part {
 
 impl Part {
     fn asked(headers: &HeaderMap, size: u64, etag: &str) -> Self {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
         if text(IF_NONE_MATCH).is_some_and(|tags| tags == "*" || lists(tags, etag)) {
             return Self::Unchanged;
         }
         let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|tag| tag == etag));
-        let Some(parsed) = range.and_then(|range| http_range_header::parse_range_header(range).ok())
+        let Some(parsed) =
+            range.and_then(|range| http_range_header::parse_range_header(range).ok())
         else {
             // A header that is no range is to be ignored.
             return Self::Whole;
@@ -47,7 +52,8 @@ impl Part {
 }
 
 fn lists(tags: &str, etag: &str) -> bool {
-    tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+    tags.split(',')
+        .any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
 /// The response that sends a file.
@@ -88,7 +94,10 @@ pub async fn send(
         }
         StatusCode::PARTIAL_CONTENT => {
             let (first, last) = (range.start, range.end.saturating_sub(1));
-            insert(CONTENT_RANGE, &format!("bytes {first}-{last}/{}", download.size));
+            insert(
+                CONTENT_RANGE,
+                &format!("bytes {first}-{last}/{}", download.size),
+            );
         }
         _ => {}
     }
@@ -102,7 +111,13 @@ pub async fn send(
 /// `attachment` with the file's name, whatever is in it (RFC 6266).
 fn disposition(name: &str) -> String {
     let plain: String = (name.chars())
-        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     if plain == name {
         format!("attachment; filename=\"{name}\"")
@@ -142,15 +157,24 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_is_sent_whole_and_one_that_did_not_is_not_sent() {
-        assert_eq!(asked(&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"tag\"")]), Part::Some(0..10));
-        assert_eq!(asked(&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"old\"")]), Part::Whole);
+        assert_eq!(
+            asked(&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"tag\"")]),
+            Part::Some(0..10)
+        );
+        assert_eq!(
+            asked(&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"old\"")]),
+            Part::Whole
+        );
         assert_eq!(asked(&[(IF_NONE_MATCH, "\"x\", \"tag\"")]), Part::Unchanged);
         assert_eq!(asked(&[(IF_NONE_MATCH, "\"x\"")]), Part::Whole);
     }
 
     #[test]
     fn a_file_name_cannot_break_out_of_its_header() {
-        assert_eq!(disposition("a b.ndjson"), "attachment; filename=\"a b.ndjson\"");
+        assert_eq!(
+            disposition("a b.ndjson"),
+            "attachment; filename=\"a b.ndjson\""
+        );
         assert_eq!(
             disposition("ä\";x.txt"),
             "attachment; filename=\"__;x.txt\"; filename*=UTF-8''%C3%A4%22%3Bx%2Etxt"

@@ -42,9 +42,15 @@ pub fn router(app: App) -> Router {
     let tokens = Router::new()
         .merge(fhir_mounts(&app))
         .route("/jobs/{job}", post(export::customise))
-        .route("/jobs/{job}/status", get(export::status).delete(export::delete))
+        .route(
+            "/jobs/{job}/status",
+            get(export::status).delete(export::delete),
+        )
         .route("/jobs/{job}/download/{file}", get(export::file))
-        .route("/jobs/{job}/download/attachments/{file}", get(export::attachment))
+        .route(
+            "/jobs/{job}/download/attachments/{file}",
+            get(export::attachment),
+        )
         .route("/auth/token", post(smart::token))
         .route("/auth/jwks.json", get(smart::jwks))
         .method_not_allowed_fallback(error::wrong_method)
@@ -74,13 +80,20 @@ pub fn router(app: App) -> Router {
                 .on_response(DefaultOnResponse::new().level(tracing::Level::INFO)),
         )
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(SetSensitiveHeadersLayer::new([AUTHORIZATION, COOKIE, SET_COOKIE]))
+        .layer(SetSensitiveHeadersLayer::new([
+            AUTHORIZATION,
+            COOKIE,
+            SET_COOKIE,
+        ]))
         .with_state(app)
 }
 
 /// A request in the log. The query stays out: codes and states travel in it.
 fn span<B>(request: &Request<B>) -> tracing::Span {
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let id = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok());
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
 }
 
@@ -88,8 +101,16 @@ fn span<B>(request: &Request<B>) -> tracing::Span {
 fn fhir_mounts(app: &App) -> Router<Shared> {
     let mounts = FHIR_MOUNTS.iter().map(|&path| Mount {
         path,
-        review: if path.contains("/auto-approve") { Review::Automatic } else { Review::Staff },
-        interaction: if path.contains("/no-form") { Interaction::None } else { Interaction::Form },
+        review: if path.contains("/auto-approve") {
+            Review::Automatic
+        } else {
+            Review::Staff
+        },
+        interaction: if path.contains("/no-form") {
+            Interaction::None
+        } else {
+            Interaction::Form
+        },
     });
     let shown = mounts.filter(|mount| match app.settings.test_kickoffs {
         TestKickoffs::On => true,
@@ -100,7 +121,10 @@ fn fhir_mounts(app: &App) -> Router<Shared> {
             .route("/Patient/{id}/{operation}", post(export::kick_off))
             .route("/metadata", get(fhir::metadata))
             .route("/OperationDefinition/ehi-export", get(fhir::operation))
-            .route("/.well-known/smart-configuration", get(smart::configuration))
+            .route(
+                "/.well-known/smart-configuration",
+                get(smart::configuration),
+            )
             .layer(Extension(mount));
         router.nest(mount.path, endpoint)
     })
@@ -115,7 +139,10 @@ fn staff(app: &Shared) -> Router<Shared> {
         .route("/admin/jobs/{id}", get(admin::job).delete(admin::remove))
         .route("/admin/jobs/{id}/approve", post(admin::approve))
         .route("/admin/jobs/{id}/reject", post(admin::reject))
-        .route("/admin/jobs/{id}/add-files", post(admin::add_files).layer(upload))
+        .route(
+            "/admin/jobs/{id}/add-files",
+            post(admin::add_files).layer(upload),
+        )
         .route("/admin/jobs/{id}/remove-files", post(admin::remove_files))
         .method_not_allowed_fallback(error::wrong_method)
         .route_layer(from_fn_with_state(app.clone(), admin::staff_only))

@@ -66,7 +66,10 @@ pub async fn serve(
         tokio::spawn(async move {
             // A client that went away is its own affair.
             if let Err(error) = watched.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection ended"
+                );
             }
             drop(place);
         });
@@ -93,7 +96,10 @@ fn connect(
         |request| request.map(axum::body::Body::new);
     // Small answers should not wait for more to come.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(error = &error as &dyn std::error::Error, "nodelay was refused");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "nodelay was refused"
+        );
     }
     let service = TowerToHyperService::new(router.map_request(into_body));
     http1::Builder::new()
@@ -107,10 +113,15 @@ fn connect(
 async fn pause_after(error: &io::Error) {
     let passing = matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
     );
     if !passing {
-        tracing::error!(error = error as &dyn std::error::Error, "no connection can be accepted");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "no connection can be accepted"
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -42,7 +42,8 @@ pub async fn configuration(State(app): State<Shared>) -> Response {
 /// `GET /auth/jwks.json`
 pub async fn jwks(State(app): State<Shared>) -> Result<Response, Fhir> {
     let jwks = app.authorization.jwks().await;
-    let jwks = jwks.map_err(|error| Problem::from(ehi_core::auth::TokenError::Unavailable(error.into())))?;
+    let jwks =
+        jwks.map_err(|error| Problem::from(ehi_core::auth::TokenError::Unavailable(error.into())))?;
     let cache = [(CACHE_CONTROL, "public, max-age=300")];
     Ok((cache, Json(jwks)).into_response())
 }
@@ -70,7 +71,10 @@ pub async fn authorize(
                 Some(_) => "/authorize-app",
                 None => "/patient-login",
             };
-            Ok(redirect(&format!("{page}?{}", uri.query().unwrap_or_default())))
+            Ok(redirect(&format!(
+                "{page}?{}",
+                uri.query().unwrap_or_default()
+            )))
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Jobs as the admin API shows them.
 
-use ehi_core::export::{AuthorizationKey, ExportJob, JobState, Links, Manifest, Review, attachment_json};
+use ehi_core::export::{
+    AuthorizationKey, ExportJob, JobState, Links, Manifest, Review, attachment_json,
+};
 use serde_json::{Map, Value, json};
 
 /// A job as JSON.

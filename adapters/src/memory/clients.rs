@@ -12,7 +12,12 @@ pub struct MemoryClients(HashMap<ClientId, Client>);
 
 impl FromIterator<Client> for MemoryClients {
     fn from_iter<I: IntoIterator<Item = Client>>(clients: I) -> Self {
-        Self(clients.into_iter().map(|client| (client.id.clone(), client)).collect())
+        Self(
+            clients
+                .into_iter()
+                .map(|client| (client.id.clone(), client))
+                .collect(),
+        )
     }
 }
 

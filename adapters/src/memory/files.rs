@@ -44,7 +44,10 @@ impl FileStore for MemoryFiles {
         let mut parts = Vec::new();
         for chunk in chunks.iter() {
             let end = at + chunk.len() as u64;
-            let (from, to) = (range.start.clamp(at, end) - at, range.end.clamp(at, end) - at);
+            let (from, to) = (
+                range.start.clamp(at, end) - at,
+                range.end.clamp(at, end) - at,
+            );
             if from < to {
                 let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
                 parts.push(Ok(chunk.slice(place(from)..place(to))));
@@ -61,7 +64,11 @@ impl FileStore for MemoryFiles {
 
     async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError> {
         let files = lock(&self.0);
-        Ok(files.keys().filter(|path| path.is_below(folder)).cloned().collect())
+        Ok(files
+            .keys()
+            .filter(|path| path.is_below(folder))
+            .cloned()
+            .collect())
     }
 }
 

@@ -42,7 +42,9 @@ const REMEMBER: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 6
 impl GrantStore for MemoryGrants {
     async fn insert_code(&self, code: SecretHash, grant: &CodeGrant) -> Result<(), StoreError> {
         let grant = grant.clone();
-        lock(&self.0).codes.insert(code, Code { grant, used: false });
+        lock(&self.0)
+            .codes
+            .insert(code, Code { grant, used: false });
         Ok(())
     }
 
@@ -151,8 +153,20 @@ mod tests {
     }
 
     fn family() -> RefreshFamily {
-        let CodeGrant { grant, client, patient, scopes, .. } = code();
-        RefreshFamily { grant, client, patient, scopes, expires_at: at(1_000) }
+        let CodeGrant {
+            grant,
+            client,
+            patient,
+            scopes,
+            ..
+        } = code();
+        RefreshFamily {
+            grant,
+            client,
+            patient,
+            scopes,
+            expires_at: at(1_000),
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -180,14 +194,29 @@ mod tests {
     async fn a_refresh_token_is_good_once_and_its_replay_is_noticed() {
         let store = MemoryGrants::default();
         store.insert_family(hash(1), &family()).await.unwrap();
-        assert_eq!(store.rotate(hash(1), hash(2)).await.unwrap(), RefreshUse::Rotated(family()));
-        assert_eq!(store.rotate(hash(1), hash(3)).await.unwrap(), RefreshUse::Replayed(family()));
-        assert_eq!(store.rotate(hash(3), hash(4)).await.unwrap(), RefreshUse::Unknown);
+        assert_eq!(
+            store.rotate(hash(1), hash(2)).await.unwrap(),
+            RefreshUse::Rotated(family())
+        );
+        assert_eq!(
+            store.rotate(hash(1), hash(3)).await.unwrap(),
+            RefreshUse::Replayed(family())
+        );
+        assert_eq!(
+            store.rotate(hash(3), hash(4)).await.unwrap(),
+            RefreshUse::Unknown
+        );
         store.revoke(grant(), at(2_000)).await.unwrap();
-        assert_eq!(store.rotate(hash(2), hash(5)).await.unwrap(), RefreshUse::Unknown);
+        assert_eq!(
+            store.rotate(hash(2), hash(5)).await.unwrap(),
+            RefreshUse::Unknown
+        );
         assert!(store.is_revoked(grant()).await.unwrap());
         store.insert_family(hash(6), &family()).await.unwrap();
-        assert_eq!(store.rotate(hash(6), hash(7)).await.unwrap(), RefreshUse::Unknown);
+        assert_eq!(
+            store.rotate(hash(6), hash(7)).await.unwrap(),
+            RefreshUse::Unknown
+        );
     }
 
     #[tokio::test]
@@ -196,9 +225,15 @@ mod tests {
         store.insert_code(hash(1), &code()).await.unwrap();
         store.insert_family(hash(2), &family()).await.unwrap();
         store.sweep(at(999)).await.unwrap();
-        assert!(matches!(store.rotate(hash(2), hash(3)).await.unwrap(), RefreshUse::Rotated(_)));
+        assert!(matches!(
+            store.rotate(hash(2), hash(3)).await.unwrap(),
+            RefreshUse::Rotated(_)
+        ));
         store.sweep(at(1_000)).await.unwrap();
-        assert_eq!(store.rotate(hash(3), hash(4)).await.unwrap(), RefreshUse::Unknown);
+        assert_eq!(
+            store.rotate(hash(3), hash(4)).await.unwrap(),
+            RefreshUse::Unknown
+        );
         store.sweep(at(200_000)).await.unwrap();
         assert_eq!(store.use_code(hash(1)).await.unwrap(), CodeUse::Unknown);
     }

@@ -60,7 +60,12 @@ impl JobStore for MemoryJobs {
         let jobs = lock(&self.jobs);
         let mut matching: Vec<&ExportJob> = (jobs.values())
             .filter(|job| filter.status.is_none_or(|status| job.status() == status))
-            .filter(|job| filter.patient.as_ref().is_none_or(|patient| job.patient.id == *patient))
+            .filter(|job| {
+                filter
+                    .patient
+                    .as_ref()
+                    .is_none_or(|patient| job.patient.id == *patient)
+            })
             .filter(|job| page.after.is_none_or(|after| job.cursor() < after))
             .collect();
         matching.sort_unstable_by_key(|job| Reverse(job.cursor()));
@@ -102,7 +107,8 @@ impl JobStore for MemoryJobs {
     ) -> Result<(), StoreError> {
         let mut jobs = lock(&self.jobs);
         let job = jobs.get_mut(&claim.job).ok_or(StoreError::NotFound)?;
-        job.renew(claim, until, progress).map_err(|_| StoreError::Conflict)
+        job.renew(claim, until, progress)
+            .map_err(|_| StoreError::Conflict)
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {
@@ -120,7 +126,11 @@ mod tests {
     use ehi_core::testkit::{at, job, kickoff};
 
     fn numbered(number: u8, made: i64) -> ExportJob {
-        ExportJob::kick_off(JobId::from_random([number; 32]), kickoff(Interaction::None), at(made))
+        ExportJob::kick_off(
+            JobId::from_random([number; 32]),
+            kickoff(Interaction::None),
+            at(made),
+        )
     }
 
     const LEASE: Duration = Duration::from_secs(60);
@@ -130,22 +140,40 @@ mod tests {
         let store = MemoryJobs::default();
         let first = job(Interaction::Form);
         store.insert(&first).await.unwrap();
-        assert!(matches!(store.insert(&first).await, Err(StoreError::Conflict)));
+        assert!(matches!(
+            store.insert(&first).await,
+            Err(StoreError::Conflict)
+        ));
         let mut second = store.get(first.id).await.unwrap().unwrap();
         second.customise(Choices::whole_record(), at(1)).unwrap();
         let stored = store.update(&second).await.unwrap();
-        assert!(matches!(store.update(&first).await, Err(StoreError::Conflict)));
-        assert!(matches!(store.update(&second).await, Err(StoreError::Conflict)));
+        assert!(matches!(
+            store.update(&first).await,
+            Err(StoreError::Conflict)
+        ));
+        assert!(matches!(
+            store.update(&second).await,
+            Err(StoreError::Conflict)
+        ));
         assert!(store.update(&stored).await.is_ok());
-        assert_eq!(store.remove(first.id).await.unwrap().unwrap().status(), Status::Requested);
-        assert!(matches!(store.update(&stored).await, Err(StoreError::NotFound)));
+        assert_eq!(
+            store.remove(first.id).await.unwrap().unwrap().status(),
+            Status::Requested
+        );
+        assert!(matches!(
+            store.update(&stored).await,
+            Err(StoreError::NotFound)
+        ));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn many_workers_get_each_job_exactly_once() {
         let store = Arc::new(MemoryJobs::default());
         for number in 0..100 {
-            store.insert(&numbered(number, number.into())).await.unwrap();
+            store
+                .insert(&numbered(number, number.into()))
+                .await
+                .unwrap();
         }
         let worker = |number: u8| {
             let store = store.clone();
@@ -163,7 +191,10 @@ mod tests {
         for worker in workers {
             got.extend(worker.await.unwrap());
         }
-        assert_eq!((got.len(), got.iter().collect::<HashSet<_>>().len()), (100, 100));
+        assert_eq!(
+            (got.len(), got.iter().collect::<HashSet<_>>().len()),
+            (100, 100)
+        );
     }
 
     #[tokio::test]
@@ -174,19 +205,42 @@ mod tests {
         let late = store.claim(&slow, at(0), LEASE).await.unwrap().unwrap();
         assert!(store.claim(&fast, at(59), LEASE).await.unwrap().is_none());
         let claim = late.current_claim().unwrap();
-        store.renew(claim, at(90), Progress { resources: 5, bytes: 50 }).await.unwrap();
+        store
+            .renew(
+                claim,
+                at(90),
+                Progress {
+                    resources: 5,
+                    bytes: 50,
+                },
+            )
+            .await
+            .unwrap();
         assert!(store.claim(&fast, at(89), LEASE).await.unwrap().is_none());
         store.claim(&fast, at(90), LEASE).await.unwrap().unwrap();
-        assert!(matches!(store.renew(claim, at(200), Progress::default()).await, Err(StoreError::Conflict)));
-        assert!(matches!(store.update(&late).await, Err(StoreError::Conflict)));
+        assert!(matches!(
+            store.renew(claim, at(200), Progress::default()).await,
+            Err(StoreError::Conflict)
+        ));
+        assert!(matches!(
+            store.update(&late).await,
+            Err(StoreError::Conflict)
+        ));
     }
 
     #[tokio::test]
     async fn renewing_does_not_get_in_the_way_of_the_result() {
         let store = MemoryJobs::default();
         store.insert(&numbered(1, 0)).await.unwrap();
-        let job = store.claim(&WorkerId("w".into()), at(0), LEASE).await.unwrap().unwrap();
-        store.renew(job.current_claim().unwrap(), at(100), Progress::default()).await.unwrap();
+        let job = store
+            .claim(&WorkerId("w".into()), at(0), LEASE)
+            .await
+            .unwrap()
+            .unwrap();
+        store
+            .renew(job.current_claim().unwrap(), at(100), Progress::default())
+            .await
+            .unwrap();
         assert!(store.update(&job).await.is_ok());
     }
 
@@ -196,17 +250,45 @@ mod tests {
         for (number, made) in [(1, 20), (2, 10), (3, 30)] {
             store.insert(&numbered(number, made)).await.unwrap();
         }
-        let all = store.list(&JobFilter::default(), Page::default()).await.unwrap();
-        assert_eq!(all.iter().map(|job| job.created_at).collect::<Vec<_>>(), [at(30), at(20), at(10)]);
-        let page = Page { limit: Some(2), after: None };
+        let all = store
+            .list(&JobFilter::default(), Page::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            all.iter().map(|job| job.created_at).collect::<Vec<_>>(),
+            [at(30), at(20), at(10)]
+        );
+        let page = Page {
+            limit: Some(2),
+            after: None,
+        };
         let first = store.list(&JobFilter::default(), page).await.unwrap();
-        let page = Page { after: Some(first[1].cursor()), ..page };
+        let page = Page {
+            after: Some(first[1].cursor()),
+            ..page
+        };
         let second = store.list(&JobFilter::default(), page).await.unwrap();
-        assert_eq!((first.len(), second.len(), second[0].created_at), (2, 1, at(10)));
-        let claimed = store.claim(&WorkerId("w".into()), at(40), LEASE).await.unwrap().unwrap();
+        assert_eq!(
+            (first.len(), second.len(), second[0].created_at),
+            (2, 1, at(10))
+        );
+        let claimed = store
+            .claim(&WorkerId("w".into()), at(40), LEASE)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(claimed.created_at, at(10));
-        let waiting = JobFilter { status: Some(Status::AwaitingInput), patient: None };
-        assert!(store.list(&waiting, Page::default()).await.unwrap().is_empty());
+        let waiting = JobFilter {
+            status: Some(Status::AwaitingInput),
+            patient: None,
+        };
+        assert!(
+            store
+                .list(&waiting, Page::default())
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[tokio::test]

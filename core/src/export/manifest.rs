@@ -128,7 +128,12 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
             format!("{}\n", told(job.attachments(), job.id.to_string(), all))
         }
         Announcement::Each => (job.attachments().chunks(1))
-            .map(|one| format!("{}\n", told(one, one[0].key.to_string(), &one[0].description)))
+            .map(|one| {
+                format!(
+                    "{}\n",
+                    told(one, one[0].key.to_string(), &one[0].description)
+                )
+            })
             .collect(),
     }
 }

@@ -63,7 +63,11 @@ mod tests {
             format!(r#"[{{"coding":[{coding}]}}]"#),
         ] {
             let found = codings(&raw);
-            assert_eq!((found[0].system.as_ref(), found[0].code.as_ref()), ("s", "c"), "{raw}");
+            assert_eq!(
+                (found[0].system.as_ref(), found[0].code.as_ref()),
+                ("s", "c"),
+                "{raw}"
+            );
         }
         for raw in ["7", "\"x\"", "[", "[7]", r#"{"coding":7}"#] {
             assert!(codings(raw).iter().all(|c| c.code.is_empty()), "{raw}");

@@ -3,6 +3,8 @@
 //! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
 //! where a decision needs it and never rebuilt.
 
+mod batch;
+mod block;
 mod capability;
 mod coding;
 mod date;
@@ -10,8 +12,11 @@ mod document_reference;
 mod id;
 mod name;
 mod outcome;
+mod reader;
 mod record;
 mod resource_type;
+mod scan;
+mod skip;
 
 pub use capability::{Endpoint, capability_statement, operation_definition};
 pub use coding::{Coding, codings};
@@ -20,5 +25,6 @@ pub use document_reference::{AttachedFile, document_reference};
 pub use id::{InvalidId, PatientId};
 pub use name::display_name;
 pub use outcome::{IssueCode, OperationOutcome, Severity};
+pub use reader::{BrokenRecord, Layout, Place, RecordReader};
 pub use record::{Record, RecordSyntaxError};
 pub use resource_type::ResourceType;

@@ -1,4 +1,4 @@
-//! OperationOutcome: how FHIR says what happened.
+//! `OperationOutcome`: how FHIR says what happened.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub enum IssueCode {
     Transient,
 }
 
-/// An OperationOutcome with one issue.
+/// An `OperationOutcome` with one issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationOutcome {
     /// How bad it is.

@@ -23,8 +23,11 @@ pub trait FileStore: Debug + Send + Sync + 'static {
     async fn size(&self, path: &FilePath) -> Result<Option<u64>, FileError>;
 
     /// The bytes of `range` (cut to the file's end), or `None` when there is no such file.
-    async fn read(&self, path: &FilePath, range: Range<u64>)
-    -> Result<Option<FileBytes>, FileError>;
+    async fn read(
+        &self,
+        path: &FilePath,
+        range: Range<u64>,
+    ) -> Result<Option<FileBytes>, FileError>;
 
     /// Deletes every file below the folder. No file there is no error.
     async fn delete_prefix(&self, folder: &FilePath) -> Result<(), FileError>;
@@ -79,7 +82,10 @@ impl FilePath {
 
     /// A path of names that are plain by construction: ids, numbers, names of types.
     pub(crate) fn of<const N: usize>(names: [&str; N]) -> Self {
-        debug_assert!(names.iter().all(|name| Self::parse(name).is_ok()), "{names:?}");
+        debug_assert!(
+            names.iter().all(|name| Self::parse(name).is_ok()),
+            "{names:?}"
+        );
         Self(names.join("/"))
     }
 
@@ -95,7 +101,8 @@ impl FilePath {
 
     /// Whether this is `folder` or below it.
     pub fn is_below(&self, folder: &Self) -> bool {
-        (self.0.strip_prefix(&folder.0)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        (self.0.strip_prefix(&folder.0))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -128,7 +135,10 @@ mod tests {
         for good in ["a", "job-1/2/Patient.ndjson", "a.b/c_d"] {
             assert_eq!(FilePath::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".", ".hidden", "a/.tmp", "a\\b", "a\0", "ä", "-rf", "a b"] {
+        for bad in [
+            "", "/", "/a", "a/", "a//b", "..", "a/../b", ".", ".hidden", "a/.tmp", "a\\b", "a\0",
+            "ä", "-rf", "a b",
+        ] {
             assert_eq!(FilePath::parse(bad), Err(InvalidPath), "{bad:?}");
         }
     }

@@ -22,8 +22,11 @@ pub trait GrantStore: Debug + Send + Sync + 'static {
 
     /// Begins a refresh family with its first token. A grant that was revoked stays revoked:
     /// then nothing is kept.
-    async fn insert_family(&self, token: SecretHash, family: &RefreshFamily)
-    -> Result<(), StoreError>;
+    async fn insert_family(
+        &self,
+        token: SecretHash,
+        family: &RefreshFamily,
+    ) -> Result<(), StoreError>;
 
     /// Trades a refresh token for the next one. Of many concurrent calls with the same token
     /// exactly one gets [`RefreshUse::Rotated`]; the others see [`RefreshUse::Replayed`].

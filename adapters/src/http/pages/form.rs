@@ -95,11 +95,18 @@ pub fn choices_from_form(form: &[(String, String)]) -> Result<Choices, InvalidCh
                     "enabled" => ticked(value),
                     _ => Value::String(value.clone()),
                 };
-                parameters.entry(key).or_default().insert(member.to_owned(), value);
+                parameters
+                    .entry(key)
+                    .or_default()
+                    .insert(member.to_owned(), value);
             }
             (Some("authorizations"), Some(key), Some("value"), None) => {
                 let text = AuthorizationKey::parse(key).is_some_and(AuthorizationKey::is_text);
-                let value = if text { Value::String(value.clone()) } else { ticked(value) };
+                let value = if text {
+                    Value::String(value.clone())
+                } else {
+                    ticked(value)
+                };
                 authorizations.insert(key.to_owned(), json!({"value": value}));
             }
             _ => {
@@ -129,7 +136,10 @@ mod tests {
     use super::*;
 
     fn read(fields: &[(&str, &str)]) -> Result<Choices, InvalidChoices> {
-        let form: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let form: Vec<_> = fields
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         choices_from_form(&form)
     }
 
@@ -146,11 +156,20 @@ mod tests {
             ("authorizations.other.value", ""),
         ])
         .unwrap();
-        assert!(choices.parameter(ParameterKey::Labs).unwrap().from.is_some());
+        assert!(
+            choices
+                .parameter(ParameterKey::Labs)
+                .unwrap()
+                .from
+                .is_some()
+        );
         assert!(choices.parameter(ParameterKey::Visits).is_none());
         assert!(choices.parameter(ParameterKey::Billing).is_none());
         assert!(choices.authorizes(AuthorizationKey::Hiv));
-        assert_eq!(choices.authorization_text(AuthorizationKey::Genetic), "BRCA");
+        assert_eq!(
+            choices.authorization_text(AuthorizationKey::Genetic),
+            "BRCA"
+        );
         assert!(!choices.authorizes(AuthorizationKey::Other));
     }
 
@@ -161,11 +180,23 @@ mod tests {
             ("parameters.labs", "x", "/parameters.labs"),
             ("parameters.labs.from.x", "x", "/parameters.labs.from.x"),
             ("parameters.teeth.enabled", "on", "/parameters/teeth"),
-            ("parameters.labs.enabled", "maybe", "/parameters/labs/enabled"),
+            (
+                "parameters.labs.enabled",
+                "maybe",
+                "/parameters/labs/enabled",
+            ),
             ("parameters.labs.from", "1.1.2019", "/parameters/labs/from"),
-            ("authorizations.hiv.value", "perhaps", "/authorizations/hiv/value"),
+            (
+                "authorizations.hiv.value",
+                "perhaps",
+                "/authorizations/hiv/value",
+            ),
         ] {
-            assert_eq!(read(&[(field, value)]).unwrap_err().pointer, pointer, "{field}");
+            assert_eq!(
+                read(&[(field, value)]).unwrap_err().pointer,
+                pointer,
+                "{field}"
+            );
         }
     }
 }

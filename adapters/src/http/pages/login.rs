@@ -228,7 +228,9 @@ async fn read_request(
 fn sent_form(payload: Payload) -> Result<Vec<(String, String)>, Problem> {
     match payload {
         Payload::Form(form) => Ok(form),
-        Payload::Empty | Payload::Json(_) => Err(Problem::invalid("Please send the form of the page.")),
+        Payload::Empty | Payload::Json(_) => {
+            Err(Problem::invalid("Please send the form of the page."))
+        }
     }
 }
 
