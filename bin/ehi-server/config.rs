@@ -1,0 +1,217 @@
+//! The configuration file of `ehi-server serve`.
+//!
+//! Nothing that keeps a secret or a patient safe has a default: what is essential and missing is
+//! told, and the server does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use ehi_adapters::http::TestKickoffs;
+use ehi_core::export::Lifetimes;
+use jiff::{Span, SpanRelativeTo};
+use serde::{Deserialize, Deserializer, de};
+use url::Url;
+
+use crate::Failure;
+use crate::app::Times;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The URL by which browsers and apps reach the server.
+    pub public_url: Url,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder of files and keys.
+    pub data: PathBuf,
+    /// The folder of records.
+    pub records: PathBuf,
+    /// The file of clients, staff and patients.
+    pub directory: PathBuf,
+    /// Kick-offs without form and review.
+    #[serde(default)]
+    pub test_kickoffs: bool,
+    /// Origins whose pages may use cookies.
+    #[serde(default)]
+    pub allowed_origins: Vec<Url>,
+    /// How many exports run at a time.
+    #[serde(default = "two")]
+    pub workers: usize,
+    /// When things expire.
+    #[serde(default)]
+    pub lifetimes: LifetimesConfig,
+}
+
+fn two() -> usize {
+    2
+}
+
+/// When things expire: `30 days`, `8h`, `90 min`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LifetimesConfig {
+    unfinished: HumanDuration,
+    unreviewed: HumanDuration,
+    finished: HumanDuration,
+    tombstone: HumanDuration,
+    patient_session: HumanDuration,
+    staff_session: HumanDuration,
+    access_token: HumanDuration,
+    refresh_token: HumanDuration,
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+impl Default for LifetimesConfig {
+    fn default() -> Self {
+        let seconds = |seconds| HumanDuration(Duration::from_secs(seconds));
+        Self {
+            unfinished: seconds(DAY),
+            unreviewed: seconds(30 * DAY),
+            finished: seconds(7 * DAY),
+            tombstone: seconds(7 * DAY),
+            patient_session: seconds(30 * MINUTE),
+            staff_session: seconds(15 * MINUTE),
+            access_token: seconds(HOUR),
+            refresh_token: seconds(90 * DAY),
+        }
+    }
+}
+
+impl LifetimesConfig {
+    /// As the core wants them.
+    pub fn times(&self) -> Times {
+        Times {
+            jobs: Lifetimes {
+                unfinished: self.unfinished.0,
+                unreviewed: self.unreviewed.0,
+                finished: self.finished.0,
+                tombstone: self.tombstone.0,
+            },
+            patient_session: self.patient_session.0,
+            staff_session: self.staff_session.0,
+            access_token: self.access_token.0,
+            refresh_token: self.refresh_token.0,
+        }
+    }
+}
+
+/// A duration as people write it.
+#[derive(Debug, Clone, Copy)]
+struct HumanDuration(Duration);
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration = (text.parse::<Span>().ok())
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .filter(|duration| *duration >= Duration::from_secs(1));
+        duration.map(Self).ok_or_else(|| {
+            de::Error::custom(format!("'{text}' is no duration: write it like '90 min', '8h' or '30 days'"))
+        })
+    }
+}
+
+impl Config {
+    /// Reads the text of a configuration file and checks what can be checked without looking
+    /// elsewhere.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let config: Self = toml::from_str(text)
+            .map_err(|error| Failure::because("the configuration is incomplete or wrong", error))?;
+        let web = matches!(config.public_url.scheme(), "http" | "https");
+        if !web || config.public_url.query().is_some() || config.public_url.fragment().is_some() {
+            return Err(Failure::new("public_url has to be a plain http or https URL"));
+        }
+        let local = match config.public_url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if config.public_url.scheme() == "http" && !local {
+            return Err(Failure::new(
+                "public_url has to be https: health records and passwords must not travel in the clear. Put a TLS proxy in front and name its URL",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// Whether the test kick-offs are there.
+    pub fn test_kickoffs(&self) -> TestKickoffs {
+        if self.test_kickoffs { TestKickoffs::On } else { TestKickoffs::Off }
+    }
+
+    /// The named origins as headers.
+    pub fn origins(&self) -> Result<Vec<HeaderValue>, Failure> {
+        self.allowed_origins.iter().map(origin).collect()
+    }
+}
+
+/// An origin as browsers send it.
+pub fn origin(url: &Url) -> Result<HeaderValue, Failure> {
+    let text = url.origin().ascii_serialization();
+    let plain = url.path() == "/" && url.query().is_none() && text != "null";
+    plain
+        .then(|| HeaderValue::from_str(&text).ok())
+        .flatten()
+        .ok_or_else(|| Failure::new(format!("'{url}' is no origin: write it like https://admin.example.org")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "public_url = 'https://ehi.example.org'\nlisten = '127.0.0.1:8080'\n\
+        data = '/srv/ehi'\nrecords = '/srv/records'\ndirectory = '/etc/ehi/directory.toml'\n";
+
+    fn told(text: &str) -> String {
+        let error = Config::parse(text).unwrap_err();
+        format!("{error} {}", error.cause.map(|cause| cause.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn what_is_essential_is_asked_for_by_name() {
+        assert!(Config::parse(WHOLE).is_ok());
+        for name in ["public_url", "listen", "data", "records", "directory"] {
+            let without: String =
+                WHOLE.lines().filter(|line| !line.starts_with(name)).map(|line| format!("{line}\n")).collect();
+            assert!(told(&without).contains(name), "{name}: {}", told(&without));
+        }
+    }
+
+    #[test]
+    fn safe_is_the_default() {
+        let config = Config::parse(WHOLE).unwrap();
+        assert_eq!(config.test_kickoffs(), TestKickoffs::Off);
+        assert!(config.origins().unwrap().is_empty());
+        assert!(told(&WHOLE.replace("https:", "http:")).contains("https"));
+        assert!(Config::parse(&WHOLE.replace("https://ehi.example.org", "http://localhost:8080")).is_ok());
+    }
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        let with = |text: &str| Config::parse(&format!("{WHOLE}[lifetimes]\nfinished = '{text}'\n"));
+        for (text, seconds) in [("90 min", 5_400), ("8h", 28_800), ("30 days", 2_592_000), ("1 week", 604_800)] {
+            let config = with(text).unwrap();
+            assert_eq!(config.lifetimes.times().jobs.finished.as_secs(), seconds, "{text}");
+        }
+        for text in ["soon", "0s", "-1 day", ""] {
+            assert!(with(text).is_err(), "{text}");
+        }
+        assert!(told(&format!("{WHOLE}[lifetimes]\nfinishd = '1h'\n")).contains("finishd"));
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        let read = |text: &str| origin(&Url::parse(text).unwrap());
+        assert_eq!(read("https://a.example/").unwrap(), "https://a.example");
+        assert_eq!(read("http://127.0.0.1:3000").unwrap(), "http://127.0.0.1:3000");
+        assert!(read("https://a.example/x").is_err() && read("data:x").is_err());
+    }
+}

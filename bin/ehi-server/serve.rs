@@ -1,0 +1,64 @@
+//! `ehi-server serve`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use ehi_adapters::directory::Directory;
+use ehi_adapters::http::router;
+use ehi_adapters::records::BundleFolder;
+
+use crate::Failure;
+use crate::app::{Parts, wire};
+use crate::config::Config;
+use crate::start;
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// The configuration file (TOML); the README shows one
+    #[arg(long, env = "EHI_CONFIG")]
+    config: PathBuf,
+}
+
+/// Runs the server as the configuration says.
+pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
+    let config = Config::parse(&read(&arguments.config, "the configuration")?)?;
+    let directory = Directory::parse(&read(&config.directory, "the directory")?)
+        .map_err(|error| Failure::because(config.directory.display().to_string(), error))?;
+    for (there, what) in [
+        (directory.has_clients(), "[[client]]: no app could ask for anything"),
+        (directory.has_staff(), "[[staff]]: nobody could release an export"),
+        (directory.has_patients(), "[[patient]]: no patient could log in"),
+    ] {
+        if !there {
+            let file = config.directory.display();
+            return Err(Failure::new(format!("{file} has no {what}")));
+        }
+    }
+    let source = BundleFolder::open(&config.records)
+        .await
+        .map_err(|error| Failure::because("the records cannot be read", error))?;
+    let directory = Arc::new(directory);
+    let parts = Parts {
+        base: config.public_url.clone(),
+        source: Arc::new(source),
+        patient_login: directory.clone(),
+        directory,
+        lifetimes: config.lifetimes.times(),
+        test_kickoffs: config.test_kickoffs(),
+        allowed_origins: config.origins()?,
+        workers: config.workers.max(1),
+    };
+    let wired = wire(parts, &config.data).await?;
+    let listener = start::listen(config.listen).await?;
+    tracing::info!(listen = %config.listen, public_url = %config.public_url, "ehi-server is ready");
+    let router = router(wired.app.clone());
+    start::run(listener, router, wired).await
+}
+
+fn read(file: &Path, what: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Failure::because(format!("{what} cannot be read from {}", file.display()), error)
+    })
+}
