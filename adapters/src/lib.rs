@@ -26,6 +26,8 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
+#[cfg(feature = "records-bundles")]
+pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
 #[cfg(feature = "system")]
