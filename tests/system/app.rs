@@ -22,6 +22,8 @@ pub const CALLBACK: &str = "http://127.0.0.1:3000/back?visit=7";
 pub const SCOPE: &str = "launch/patient patient/$ehi-export offline_access";
 /// Words on the button that consents.
 pub const ALLOW: &[&str] = &["allow", "approve", "authorize", "accept", "yes"];
+/// Words on the button that declines.
+pub const DENY: &[&str] = &["deny", "decline", "refuse", "reject", "no"];
 
 /// The query of an authorization request, and the secret behind it.
 #[derive(Debug, Clone)]
@@ -66,6 +68,12 @@ impl AuthorizeRequest {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.query.retain(|(each, _)| each != name);
         self.query.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same without a parameter.
+    pub fn without(mut self, name: &str) -> Self {
+        self.query.retain(|(each, _)| each != name);
         self
     }
 

@@ -102,6 +102,24 @@ impl Answer {
         answer
     }
 
+    /// An error in OAuth's shape, with this status and code.
+    #[track_caller]
+    pub fn expect_oauth(self, status: u16, code: &str) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.json()["error"], code, "of {answer}");
+        assert!(
+            answer.json()["error_description"].is_string(),
+            "undescribed: {answer}"
+        );
+        assert!(
+            answer
+                .header("content-type")
+                .starts_with("application/json"),
+            "type of {answer}"
+        );
+        answer
+    }
+
     /// The body must be an `OperationOutcome` that says something.
     #[track_caller]
     pub fn assert_outcome(&self) {

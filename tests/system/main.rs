@@ -27,3 +27,5 @@ mod files;
 mod flow;
 mod process;
 mod records;
+mod smart;
+mod tokens;
