@@ -1,0 +1,33 @@
+//! The system from outside: the real binary, spoken to over HTTP as apps, patients and staff do.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, what is missing is a failure"
+)]
+#![expect(
+    clippy::expect_used,
+    reason = "in a test, what is missing is a failure"
+)]
+
+mod app;
+mod browser;
+mod choices;
+mod export;
+mod forms;
+mod patients;
+mod raw;
+mod server;
+mod staff;
+mod wait;
+
+mod access;
+mod admin;
+mod attachments;
+mod cors;
+mod customise;
+mod errors;
+mod files;
+mod flow;
+mod process;
+mod records;
+mod smart;
+mod tokens;

@@ -1,0 +1,250 @@
+//! The server as a process: started, watched and stopped as its operator would.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use url::Url;
+
+use crate::patients::Records;
+
+/// How long a start may take: an unoptimised build makes its signing keys at the first one.
+const START: Duration = Duration::from_mins(1);
+/// How long a graceful shutdown may take.
+const STOP: Duration = Duration::from_secs(20);
+/// How much of the log a failed test shows.
+const LAST_LINES: usize = 100;
+
+/// A running `ehi-server demo`. Dropping it kills the process and, in a failing test, shows its log.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    log: Log,
+    base: Url,
+    data: Data,
+}
+
+/// Where a server keeps its data.
+#[derive(Debug)]
+enum Data {
+    /// In a folder that goes with it.
+    Own(TempDir),
+    /// In a folder that outlives it.
+    Given(PathBuf),
+}
+
+impl Server {
+    /// A demo on these records.
+    pub fn demo(records: &Records) -> Self {
+        Self::demo_with(records, &[])
+    }
+
+    /// A demo on these records with further command line arguments.
+    pub fn demo_with(records: &Records, arguments: &[&str]) -> Self {
+        Self::start(
+            Some(records.folder()),
+            Data::Own(TempDir::new().unwrap()),
+            arguments,
+        )
+    }
+
+    /// A demo that makes its patients itself, into `records` below its data folder.
+    pub fn demo_of_samples() -> Self {
+        Self::start(None, Data::Own(TempDir::new().unwrap()), &[])
+    }
+
+    /// A demo on folders that outlive it.
+    pub fn demo_on(records: &Path, data: &Path) -> Self {
+        Self::start(Some(records), Data::Given(data.to_owned()), &[])
+    }
+
+    fn start(records: Option<&Path>, data: Data, arguments: &[&str]) -> Self {
+        let mut command = command();
+        command
+            .args(["demo", "--port", "0", "--data"])
+            .arg(data.path());
+        if let Some(records) = records {
+            command.arg("--records").arg(records);
+        }
+        command.args(arguments);
+        let mut child = command.spawn().unwrap();
+        let log = Log::of(&mut child);
+        let base = wait_for_address(&mut child, &log);
+        Self {
+            child,
+            log,
+            base,
+            data,
+        }
+    }
+
+    /// The server's address without a path: `http://127.0.0.1:49152`.
+    pub fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.base.port().unwrap()
+    }
+
+    /// The URL of a path such as `/fhir/metadata`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin())
+    }
+
+    /// The folder it keeps its data in.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Everything it has printed so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Sends what Ctrl-C sends and returns how the process ended.
+    pub fn shutdown(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+        assert!(sent.success(), "no signal could be sent");
+        wait_for_exit(&mut self.child, STOP).expect("it does not stop in time")
+    }
+}
+
+impl Data {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(folder) => folder.path(),
+            Self::Given(folder) => folder,
+        }
+    }
+}
+
+impl Drop for Server {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed test has to show what the server said"
+    )]
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log.text();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            eprintln!(
+                "--- the server said, last of all:\n{}\n---",
+                last.join("\n")
+            );
+        }
+    }
+}
+
+/// The binary, with nothing of this process's environment that could configure it.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ehi-server"));
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for kept in [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "RUST_BACKTRACE",
+        "LLVM_PROFILE_FILE",
+    ] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command.env("RUST_LOG", "debug");
+    command
+}
+
+/// Waits for a process to end by itself. One that does not is killed and gives `None`.
+pub fn wait_for_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// Both output streams of a process, line by line as they came.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    /// Starts to collect what the process prints.
+    pub fn of(child: &mut Child) -> Self {
+        let log = Self(Arc::default());
+        log.collect(child.stdout.take().unwrap());
+        log.collect(child.stderr.take().unwrap());
+        log
+    }
+
+    /// What there is so far.
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn collect(&self, stream: impl Read + Send + 'static) {
+        let text = Arc::clone(&self.0);
+        thread::spawn(move || {
+            let mut lines = BufReader::new(stream);
+            let mut line = Vec::new();
+            while lines
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|length| length > 0)
+            {
+                text.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+    }
+}
+
+/// The address in the first line that has one.
+fn wait_for_address(child: &mut Child, log: &Log) -> Url {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline {
+        let text = log.text();
+        if let Some(address) = text.split_inclusive('\n').find_map(address_in) {
+            return address;
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!(
+                "the server ended with {status} instead of starting:\n{}",
+                log.text()
+            );
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("the server does not tell its address:\n{}", log.text());
+}
+
+/// The address a whole line tells: `… http://127.0.0.1:49152 …`.
+fn address_in(line: &str) -> Option<Url> {
+    const START: &str = "http://127.0.0.1:";
+    let (_, rest) = line.strip_suffix('\n')?.split_once(START)?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Url::parse(&format!("{START}{port}"))
+        .ok()
+        .filter(|url| url.port().is_some_and(|port| port != 0))
+}
