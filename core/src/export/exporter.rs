@@ -339,15 +339,15 @@ mod tests {
         source
     }
 
-    fn patient() -> Result<Value, RecordError> {
-        Ok(json!({"resourceType": "Patient", "id": "p"}))
+    fn patient() -> Value {
+        json!({"resourceType": "Patient", "id": "p"})
     }
 
     #[tokio::test]
     async fn every_record_is_one_line_in_the_file_of_its_type() {
         let conditions = (0..3).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})));
         let files = Arc::new(MemoryFiles::default());
-        let exporter = exporter(source([patient()].into_iter().chain(conditions).collect()), &files, ExportLimits::default());
+        let exporter = exporter(source([Ok(patient())].into_iter().chain(conditions).collect()), &files, ExportLimits::default());
         let job = testkit::job(Interaction::None);
         let counter = Counter::default();
         let (export, _) = exporter.run(&job, 1, &counter).await.unwrap();
@@ -387,7 +387,7 @@ mod tests {
         });
         let files = Arc::new(MemoryFiles::default());
         let job = testkit::job(Interaction::None);
-        let records = vec![patient(), Err(broken), Ok(json!({"resourceType": "Condition"}))];
+        let records = vec![Ok(patient()), Err(broken), Ok(json!({"resourceType": "Condition"}))];
         let (export, _) = exporter(source(records), &files, ExportLimits::default()).run(&job, 1, &Counter::default()).await.unwrap();
         let errors: Vec<_> = export.files.iter().filter(|f| f.kind == FileKind::Error).collect();
         assert_eq!((errors.len(), errors[0].count, export.files.len()), (1, 1, 3));
@@ -399,7 +399,7 @@ mod tests {
     async fn a_source_that_breaks_down_leaves_no_file() {
         let files = Arc::new(MemoryFiles::default());
         let down = Err(RecordError::Source(SourceError::unavailable("gone")));
-        let outcome = exporter(source(vec![patient(), down]), &files, ExportLimits::default())
+        let outcome = exporter(source(vec![Ok(patient()), down]), &files, ExportLimits::default())
             .run(&testkit::job(Interaction::None), 1, &Counter::default())
             .await;
         assert!(matches!(outcome, Err(ExportError::Source(_))));
@@ -414,7 +414,7 @@ mod tests {
         let mut job = testkit::job(Interaction::Form);
         job.customise(Choices::form_default(), at(0)).unwrap();
         assert!(matches!(job.state(), JobState::Requested { .. }));
-        let records = vec![patient(), labelled("HIV"), labelled("HIV"), labelled("PSYTHPN")];
+        let records = vec![Ok(patient()), labelled("HIV"), labelled("HIV"), labelled("PSYTHPN")];
         let (export, _) = exporter(source(records), &files, ExportLimits::default()).run(&job, 1, &Counter::default()).await.unwrap();
         assert_eq!(export.withheld, BTreeMap::from([(super::super::AuthorizationKey::Hiv, 2)]));
         assert_eq!((export.psychotherapy_notes, export.files.len()), (1, 1));
