@@ -79,7 +79,12 @@ pub struct Audience(Vec<String>);
 impl Audience {
     /// The audience of a server with these FHIR bases.
     pub fn new<S: AsRef<str>>(bases: impl IntoIterator<Item = S>) -> Self {
-        Self(bases.into_iter().filter_map(|base| canonical(base.as_ref())).collect())
+        Self(
+            bases
+                .into_iter()
+                .filter_map(|base| canonical(base.as_ref()))
+                .collect(),
+        )
     }
 
     /// Whether `aud` is one of them. The scheme and a slash at the end make no difference, and
@@ -96,7 +101,10 @@ fn canonical(url: &str) -> Option<String> {
         "localhost" => "127.0.0.1",
         host => host,
     };
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
     plain.then(|| format!("{host}{port}{}", url.path().trim_end_matches('/')))
 }
 
@@ -148,7 +156,11 @@ pub(super) fn parameters<'a>(
     let mut parameters = Parameters::new();
     for (name, value) in pairs {
         // An empty parameter is as good as none (RFC 6749 section 3.1).
-        if !value.is_empty() && parameters.insert(name.to_owned(), value.to_owned()).is_some() {
+        if !value.is_empty()
+            && parameters
+                .insert(name.to_owned(), value.to_owned())
+                .is_some()
+        {
             return Err(name.chars().take(40).collect());
         }
     }
@@ -251,15 +263,26 @@ mod tests {
 
     #[test]
     fn aud_is_this_server_under_any_of_its_names() {
-        let audience = Audience::new(["http://127.0.0.1:8888/fhir", "http://127.0.0.1:8888/no-form/fhir"]);
+        let audience = Audience::new([
+            "http://127.0.0.1:8888/fhir",
+            "http://127.0.0.1:8888/no-form/fhir",
+        ]);
         for good in [
-            "http://127.0.0.1:8888/fhir", "https://127.0.0.1:8888/fhir/", "http://localhost:8888/no-form/fhir",
+            "http://127.0.0.1:8888/fhir",
+            "https://127.0.0.1:8888/fhir/",
+            "http://localhost:8888/no-form/fhir",
         ] {
             assert!(audience.contains(good), "{good}");
         }
         for bad in [
-            "", "fhir", "http://127.0.0.1:8888", "http://127.0.0.1:8889/fhir", "http://evil:8888/fhir",
-            "http://127.0.0.1:8888/fhir?x", "http://u@127.0.0.1:8888/fhir", "http://127.0.0.1:8888/FHIR",
+            "",
+            "fhir",
+            "http://127.0.0.1:8888",
+            "http://127.0.0.1:8889/fhir",
+            "http://evil:8888/fhir",
+            "http://127.0.0.1:8888/fhir?x",
+            "http://u@127.0.0.1:8888/fhir",
+            "http://127.0.0.1:8888/FHIR",
         ] {
             assert!(!audience.contains(bad), "{bad}");
         }
@@ -268,7 +291,8 @@ mod tests {
     #[test]
     fn only_the_verifier_answers_its_challenge() {
         // RFC 7636, appendix B.
-        let challenge = PkceChallenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM").unwrap();
+        let challenge =
+            PkceChallenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM").unwrap();
         assert!(challenge.is_answered_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"));
         assert!(!challenge.is_answered_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXl"));
         assert!(!challenge.is_answered_by(""));
@@ -278,7 +302,12 @@ mod tests {
 
     #[test]
     fn a_parameter_that_comes_twice_is_refused() {
-        assert_eq!(parameters([("a", "1"), ("b", ""), ("b", "2")]).unwrap().len(), 2);
+        assert_eq!(
+            parameters([("a", "1"), ("b", ""), ("b", "2")])
+                .unwrap()
+                .len(),
+            2
+        );
         assert_eq!(parameters([("a", "1"), ("a", "1")]), Err("a".to_owned()));
     }
 }

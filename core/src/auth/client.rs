@@ -138,12 +138,24 @@ mod tests {
         client.loopback = LoopbackRedirects::Registered;
         let registered = "https://app.example/callback?x=1";
         client.redirect_uris = vec![Url::parse(registered).unwrap()];
-        assert_eq!(client.redirect_uri(registered).unwrap().as_str(), registered);
+        assert_eq!(
+            client.redirect_uri(registered).unwrap().as_str(),
+            registered
+        );
         for other in [
-            "https://app.example/callback", "https://app.example/callback?x=1&y=2", "https://app.example/callback?x=1#f",
-            "https://app.example/callback/../callback?x=1", "https://APP.example/callback?x=1", "http://app.example/callback?x=1",
-            "https://u@app.example/callback?x=1", "https://app.example:443/callback?x=1", "https://app.example/%63allback?x=1",
-            "https://app.example.evil/callback?x=1", "http://127.0.0.1/", "javascript:alert(1)", "",
+            "https://app.example/callback",
+            "https://app.example/callback?x=1&y=2",
+            "https://app.example/callback?x=1#f",
+            "https://app.example/callback/../callback?x=1",
+            "https://APP.example/callback?x=1",
+            "http://app.example/callback?x=1",
+            "https://u@app.example/callback?x=1",
+            "https://app.example:443/callback?x=1",
+            "https://app.example/%63allback?x=1",
+            "https://app.example.evil/callback?x=1",
+            "http://127.0.0.1/",
+            "javascript:alert(1)",
+            "",
         ] {
             assert_eq!(client.redirect_uri(other), None, "{other}");
         }
@@ -153,14 +165,34 @@ mod tests {
     fn the_demo_client_may_use_its_own_machine_alone() {
         let mut client = testkit::client();
         client.loopback = LoopbackRedirects::Any;
-        for good in ["http://localhost:3000/x?y=z", "http://127.0.0.1:5005/", "http://[::1]:9/", "https://localhost/"] {
-            assert!(client.redirect_uri(good).is_some() && client.return_url(good).is_some(), "{good}");
+        for good in [
+            "http://localhost:3000/x?y=z",
+            "http://127.0.0.1:5005/",
+            "http://[::1]:9/",
+            "https://localhost/",
+        ] {
+            assert!(
+                client.redirect_uri(good).is_some() && client.return_url(good).is_some(),
+                "{good}"
+            );
         }
         for bad in [
-            "http://localhost.evil/", "http://127.0.0.1.evil/", "http://evil/?localhost", "http://u@localhost/", "http://u:p@127.0.0.1/",
-            "http://localhost/#x", "javascript://localhost/%0aalert(1)", "ftp://localhost/", "//localhost/", "/x", "http://10.0.0.1/",
+            "http://localhost.evil/",
+            "http://127.0.0.1.evil/",
+            "http://evil/?localhost",
+            "http://u@localhost/",
+            "http://u:p@127.0.0.1/",
+            "http://localhost/#x",
+            "javascript://localhost/%0aalert(1)",
+            "ftp://localhost/",
+            "//localhost/",
+            "/x",
+            "http://10.0.0.1/",
         ] {
-            assert!(client.redirect_uri(bad).is_none() && client.return_url(bad).is_none(), "{bad}");
+            assert!(
+                client.redirect_uri(bad).is_none() && client.return_url(bad).is_none(),
+                "{bad}"
+            );
         }
     }
 }

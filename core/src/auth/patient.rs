@@ -50,11 +50,13 @@ impl PatientSessions {
             Err(other) => return Err(unavailable(other)),
         };
         let Some(patient) = proven else {
-            self.record(Actor::Unknown, Action::PatientLoginRefused, None).await?;
+            self.record(Actor::Unknown, Action::PatientLoginRefused, None)
+                .await?;
             return Err(SessionError::Refused);
         };
         let id = patient.id;
-        self.record(Actor::Patient(id.clone()), Action::PatientLogin, Some(&id)).await?;
+        self.record(Actor::Patient(id.clone()), Action::PatientLogin, Some(&id))
+            .await?;
         let cookie = Secret::from_random(self.entropy.bytes());
         let holder = SessionHolder::Patient(id);
         let session = Session::begin(holder, self.clock.now(), self.lifetime);
@@ -64,7 +66,11 @@ impl PatientSessions {
 
     /// Who this cookie belongs to.
     pub async fn recognise(&self, cookie: &Secret) -> Result<PatientSession, SessionError> {
-        let session = self.sessions.get(cookie.hash()).await?.ok_or(SessionError::None)?;
+        let session = self
+            .sessions
+            .get(cookie.hash())
+            .await?
+            .ok_or(SessionError::None)?;
         let SessionHolder::Patient(id) = &session.holder else {
             return Err(SessionError::None);
         };
@@ -116,7 +122,9 @@ mod tests {
         let clock = Arc::new(FixedClock::at(at(0)));
         let audit = Arc::new(RecordedAudit::default());
         let mut source = MockRecordSource::new();
-        source.expect_patient().returning(|id| Ok((*id == patient().id).then(patient)));
+        source
+            .expect_patient()
+            .returning(|id| Ok((*id == patient().id).then(patient)));
         let sessions = PatientSessions {
             login: Arc::new(login),
             source: Arc::new(source),
@@ -134,26 +142,46 @@ mod tests {
         let mut login = MockPatientLogin::new();
         login.expect_verify().returning(|_| Ok(patient().id));
         let (sessions, clock, audit) = sessions(login);
-        let cookie = sessions.log_in(PatientAnswer::Picked(patient().id)).await.unwrap();
-        assert_eq!(sessions.recognise(&cookie).await.unwrap().patient, patient());
+        let cookie = sessions
+            .log_in(PatientAnswer::Picked(patient().id))
+            .await
+            .unwrap();
+        assert_eq!(
+            sessions.recognise(&cookie).await.unwrap().patient,
+            patient()
+        );
         assert_eq!(audit.actions(), [Action::PatientLogin]);
         clock.set(at(600));
-        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
+        assert!(matches!(
+            sessions.recognise(&cookie).await,
+            Err(SessionError::None)
+        ));
         clock.set(at(0));
         sessions.log_out(&cookie).await.unwrap();
-        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
+        assert!(matches!(
+            sessions.recognise(&cookie).await,
+            Err(SessionError::None)
+        ));
     }
 
     #[tokio::test]
     async fn a_patient_without_a_record_is_refused_like_a_wrong_answer() {
         let mut login = MockPatientLogin::new();
-        login.expect_verify().times(1).returning(|_| Ok(PatientId::parse("nobody").unwrap()));
-        login.expect_verify().returning(|_| Err(LoginError::Refused));
+        login
+            .expect_verify()
+            .times(1)
+            .returning(|_| Ok(PatientId::parse("nobody").unwrap()));
+        login
+            .expect_verify()
+            .returning(|_| Err(LoginError::Refused));
         let (sessions, _, audit) = sessions(login);
         for _ in 0..2 {
             let refused = sessions.log_in(PatientAnswer::Picked(patient().id)).await;
             assert!(matches!(refused, Err(SessionError::Refused)));
         }
-        assert_eq!(audit.actions(), [Action::PatientLoginRefused, Action::PatientLoginRefused]);
+        assert_eq!(
+            audit.actions(),
+            [Action::PatientLoginRefused, Action::PatientLoginRefused]
+        );
     }
 }

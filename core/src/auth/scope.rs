@@ -50,7 +50,10 @@ impl Scope {
 
     /// Reads one scope; `None` for those this server does not grant.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|scope| scope.as_str() == text)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scope| scope.as_str() == text)
     }
 }
 

@@ -19,7 +19,9 @@ impl Secret {
 
     /// A secret that somebody presents. Anything of sensible length may be one.
     pub fn presented(text: &str) -> Option<Self> {
-        (1..=512).contains(&text.len()).then(|| Self(text.to_owned()))
+        (1..=512)
+            .contains(&text.len())
+            .then(|| Self(text.to_owned()))
     }
 
     /// The secret itself, to hand it out.
@@ -60,7 +62,10 @@ mod tests {
         let secret = Secret::from_random([7; 32]);
         assert_eq!(secret.expose().len(), 43);
         assert!(!format!("{secret:?}").contains(secret.expose()));
-        assert_eq!(Secret::presented(secret.expose()).unwrap().hash(), secret.hash());
+        assert_eq!(
+            Secret::presented(secret.expose()).unwrap().hash(),
+            secret.hash()
+        );
         assert!(Secret::presented("").is_none() && Secret::presented(&"x".repeat(513)).is_none());
     }
 }

@@ -75,10 +75,15 @@ impl AuthorizationServer {
         let direct = |code, text: String| AuthorizationError::Direct(OAuthError::new(code, text));
         let invalid = |text: String| direct(OAuthErrorCode::InvalidRequest, text);
         let form = parameters(pairs).map_err(|name| invalid(format!("'{name}' came twice")))?;
-        let id = form.get("client_id").ok_or_else(|| invalid("client_id is missing".into()))?;
+        let id = form
+            .get("client_id")
+            .ok_or_else(|| invalid("client_id is missing".into()))?;
         let client = match ClientId::parse(id) {
             Some(id) => self.ports.clients.client(&id).await.map_err(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "clients cannot be looked up");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "clients cannot be looked up"
+                );
                 AuthorizationError::Direct(unavailable())
             })?,
             None => None,
@@ -90,7 +95,9 @@ impl AuthorizationServer {
         let asked = form.get("redirect_uri");
         let asked = asked.ok_or_else(|| invalid("redirect_uri is missing".into()))?;
         let redirect_uri = client.redirect_uri(asked).ok_or_else(|| {
-            invalid("redirect_uri is not one the app registered; it has to match to the letter".into())
+            invalid(
+                "redirect_uri is not one the app registered; it has to match to the letter".into(),
+            )
         })?;
         AuthorizationRequest::check(client, redirect_uri, &form, &self.settings.audience)
     }
@@ -111,7 +118,8 @@ impl AuthorizationServer {
             challenge: request.challenge.clone(),
             expires_at: self.after(self.settings.code_lifetime),
         };
-        self.audit(Actor::Patient(patient.clone()), Action::Authorize, patient).await?;
+        self.audit(Actor::Patient(patient.clone()), Action::Authorize, patient)
+            .await?;
         self.ports.grants.insert_code(code.hash(), &grant).await?;
         Ok(request.answered(code.expose()))
     }
@@ -122,7 +130,12 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         patient: &PatientId,
     ) -> Result<Url, StoreError> {
-        self.audit(Actor::Patient(patient.clone()), Action::RefuseConsent, patient).await?;
+        self.audit(
+            Actor::Patient(patient.clone()),
+            Action::RefuseConsent,
+            patient,
+        )
+        .await?;
         Ok(request.denied())
     }
 
@@ -139,13 +152,17 @@ impl AuthorizationServer {
                     OAuthError::new(OAuthErrorCode::InvalidRequest, "client_id is missing")
                 })?;
                 self.known_client(&client_id).await?;
-                self.trade_code(&code, &redirect_uri, &client_id, code_verifier.as_deref()).await
+                self.trade_code(&code, &redirect_uri, &client_id, code_verifier.as_deref())
+                    .await
             }
             TokenRequest::RefreshToken {
                 refresh_token,
                 client_id,
                 scope,
-            } => self.refresh(&refresh_token, client_id.as_ref(), scope.as_deref()).await,
+            } => {
+                self.refresh(&refresh_token, client_id.as_ref(), scope.as_deref())
+                    .await
+            }
         }
     }
 
@@ -156,11 +173,19 @@ impl AuthorizationServer {
         client: &ClientId,
         verifier: Option<&str>,
     ) -> Result<TokenResponse, OAuthError> {
-        let grant = match self.ports.grants.use_code(code.hash()).await.map_err(down)? {
+        let grant = match self
+            .ports
+            .grants
+            .use_code(code.hash())
+            .await
+            .map_err(down)?
+        {
             CodeUse::First(grant) => grant,
             CodeUse::Again(grant) => {
                 self.revoke(grant).await?;
-                return Err(bad_grant("the code was used before; what it gave is revoked"));
+                return Err(bad_grant(
+                    "the code was used before; what it gave is revoked",
+                ));
             }
             CodeUse::Unknown => return Err(bad_grant("the code is none of ours")),
         };
@@ -171,10 +196,14 @@ impl AuthorizationServer {
             return Err(bad_grant("the code was given to another client"));
         }
         if grant.redirect_uri != redirect_uri {
-            return Err(bad_grant("redirect_uri is not that of the authorization request"));
+            return Err(bad_grant(
+                "redirect_uri is not that of the authorization request",
+            ));
         }
         if !verifier.is_some_and(|verifier| grant.challenge.is_answered_by(verifier)) {
-            return Err(bad_grant("code_verifier does not answer the code_challenge"));
+            return Err(bad_grant(
+                "code_verifier does not answer the code_challenge",
+            ));
         }
         let family = RefreshFamily {
             grant: grant.grant,
@@ -185,12 +214,17 @@ impl AuthorizationServer {
         };
         let refresh_token = if family.scopes.allow_refresh() {
             let token = self.secret();
-            self.ports.grants.insert_family(token.hash(), &family).await.map_err(down)?;
+            self.ports
+                .grants
+                .insert_family(token.hash(), &family)
+                .await
+                .map_err(down)?;
             Some(token)
         } else {
             None
         };
-        self.issue(&family, family.scopes.clone(), refresh_token).await
+        self.issue(&family, family.scopes.clone(), refresh_token)
+            .await
     }
 
     async fn refresh(
@@ -200,16 +234,26 @@ impl AuthorizationServer {
         scope: Option<&str>,
     ) -> Result<TokenResponse, OAuthError> {
         let next = self.secret();
-        let family = match self.ports.grants.rotate(token.hash(), next.hash()).await.map_err(down)? {
+        let family = match self
+            .ports
+            .grants
+            .rotate(token.hash(), next.hash())
+            .await
+            .map_err(down)?
+        {
             RefreshUse::Rotated(family) => family,
             RefreshUse::Replayed(family) => {
                 self.revoke(family.grant).await?;
-                return Err(bad_grant("the refresh token was used before; the authorization is revoked"));
+                return Err(bad_grant(
+                    "the refresh token was used before; the authorization is revoked",
+                ));
             }
             RefreshUse::Unknown => return Err(bad_grant("the refresh token is none of ours")),
         };
         if family.expires_at <= self.ports.clock.now() {
-            return Err(bad_grant("the authorization has expired: ask the patient again"));
+            return Err(bad_grant(
+                "the authorization has expired: ask the patient again",
+            ));
         }
         if client.is_some_and(|client| family.client != *client) {
             self.revoke(family.grant).await?;
@@ -274,9 +318,14 @@ impl AuthorizationServer {
         };
         let json = serde_json::to_value(&claims).map_err(|_| unavailable())?;
         let actor = Actor::Client(family.client.clone());
-        self.audit(actor, Action::IssueToken, &family.patient).await.map_err(down)?;
+        self.audit(actor, Action::IssueToken, &family.patient)
+            .await
+            .map_err(down)?;
         let access_token = self.ports.keys.sign(&json).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a token could not be signed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a token could not be signed"
+            );
             unavailable()
         })?;
         Ok(TokenResponse {
@@ -294,12 +343,18 @@ impl AuthorizationServer {
         tracing::warn!(grant = %grant.0, "a code or refresh token was used twice: its grant is revoked");
         // Nothing of the grant outlives both its refresh tokens and its access tokens.
         let longest = self.settings.refresh_lifetime + self.settings.access_lifetime;
-        self.ports.grants.revoke(grant, self.after(longest)).await.map_err(down)
+        self.ports
+            .grants
+            .revoke(grant, self.after(longest))
+            .await
+            .map_err(down)
     }
 
     async fn known_client(&self, id: &ClientId) -> Result<Client, OAuthError> {
         let client = self.ports.clients.client(id).await.map_err(down)?;
-        client.ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidClient, "client_id is not known here"))
+        client.ok_or_else(|| {
+            OAuthError::new(OAuthErrorCode::InvalidClient, "client_id is not known here")
+        })
     }
 
     async fn audit(
@@ -319,7 +374,11 @@ impl AuthorizationServer {
     }
 
     fn after(&self, span: Duration) -> Timestamp {
-        self.ports.clock.now().saturating_add(span).unwrap_or(Timestamp::MAX)
+        self.ports
+            .clock
+            .now()
+            .saturating_add(span)
+            .unwrap_or(Timestamp::MAX)
     }
 
     fn secret(&self) -> Secret {
@@ -347,6 +406,9 @@ fn unavailable() -> OAuthError {
 /// A store that is down: told to the operator in full and to the app in general.
 #[expect(clippy::needless_pass_by_value, reason = "reads as `map_err(down)`")]
 fn down(error: StoreError) -> OAuthError {
-    tracing::error!(error = &error as &dyn std::error::Error, "the grant store failed");
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        "the grant store failed"
+    );
     unavailable()
 }

@@ -71,12 +71,14 @@ impl StaffSessions {
         let name = match self.login.verify(credentials).await {
             Ok(name) => name,
             Err(LoginError::Refused) => {
-                self.record(Actor::Unknown, Action::StaffLoginRefused).await?;
+                self.record(Actor::Unknown, Action::StaffLoginRefused)
+                    .await?;
                 return Err(SessionError::Refused);
             }
             Err(other) => return Err(SessionError::Unavailable(other.into())),
         };
-        self.record(Actor::Staff(name.clone()), Action::StaffLogin).await?;
+        self.record(Actor::Staff(name.clone()), Action::StaffLogin)
+            .await?;
         let cookie = Secret::from_random(self.entropy.bytes());
         let holder = SessionHolder::Staff(name.clone());
         let session = Session::begin(holder, self.clock.now(), self.lifetime);
@@ -87,7 +89,11 @@ impl StaffSessions {
 
     /// Who this cookie belongs to. Being used makes a session last.
     pub async fn recognise(&self, cookie: &Secret) -> Result<StaffSession, SessionError> {
-        let session = self.sessions.get(cookie.hash()).await?.ok_or(SessionError::None)?;
+        let session = self
+            .sessions
+            .get(cookie.hash())
+            .await?
+            .ok_or(SessionError::None)?;
         let SessionHolder::Staff(name) = session.holder.clone() else {
             return Err(SessionError::None);
         };
@@ -104,7 +110,8 @@ impl StaffSessions {
     /// Ends the session of this cookie.
     pub async fn log_out(&self, cookie: &Secret) -> Result<(), SessionError> {
         let session = self.recognise(cookie).await?;
-        self.record(Actor::Staff(session.name), Action::StaffLogout).await?;
+        self.record(Actor::Staff(session.name), Action::StaffLogout)
+            .await?;
         Ok(self.sessions.remove(cookie.hash()).await?)
     }
 
@@ -129,7 +136,9 @@ mod tests {
     fn sessions(accepts: bool) -> (StaffSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
         let mut login = MockStaffLogin::new();
         login.expect_verify().returning(move |who| {
-            accepts.then(|| StaffName::proven(who.username)).ok_or(LoginError::Refused)
+            accepts
+                .then(|| StaffName::proven(who.username))
+                .ok_or(LoginError::Refused)
         });
         let clock = Arc::new(FixedClock::at(at(0)));
         let audit = Arc::new(RecordedAudit::default());
@@ -145,7 +154,10 @@ mod tests {
     }
 
     fn ada() -> Credentials {
-        Credentials { username: "ada".into(), password: "secret".to_owned().into() }
+        Credentials {
+            username: "ada".into(),
+            password: "secret".to_owned().into(),
+        }
     }
 
     #[tokio::test]
@@ -154,10 +166,16 @@ mod tests {
         let (cookie, _) = sessions.log_in(ada()).await.unwrap();
         for minute in [9, 18, 27] {
             clock.set(at(minute * 60));
-            assert_eq!(sessions.recognise(&cookie).await.unwrap().name.as_str(), "ada");
+            assert_eq!(
+                sessions.recognise(&cookie).await.unwrap().name.as_str(),
+                "ada"
+            );
         }
         clock.set(at(38 * 60));
-        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
+        assert!(matches!(
+            sessions.recognise(&cookie).await,
+            Err(SessionError::None)
+        ));
     }
 
     #[tokio::test]
@@ -179,15 +197,24 @@ mod tests {
         let (sessions, _, audit) = sessions(true);
         let (cookie, _) = sessions.log_in(ada()).await.unwrap();
         sessions.log_out(&cookie).await.unwrap();
-        assert!(matches!(sessions.recognise(&cookie).await, Err(SessionError::None)));
-        assert!(matches!(sessions.log_out(&cookie).await, Err(SessionError::None)));
+        assert!(matches!(
+            sessions.recognise(&cookie).await,
+            Err(SessionError::None)
+        ));
+        assert!(matches!(
+            sessions.log_out(&cookie).await,
+            Err(SessionError::None)
+        ));
         assert_eq!(audit.actions(), [Action::StaffLogin, Action::StaffLogout]);
     }
 
     #[tokio::test]
     async fn a_refused_login_is_remembered_and_makes_no_session() {
         let (sessions, _, audit) = sessions(false);
-        assert!(matches!(sessions.log_in(ada()).await, Err(SessionError::Refused)));
+        assert!(matches!(
+            sessions.log_in(ada()).await,
+            Err(SessionError::Refused)
+        ));
         assert_eq!(audit.actions(), [Action::StaffLoginRefused]);
     }
 }

@@ -111,13 +111,19 @@ fn required<'a>(form: &'a Parameters, name: &str) -> Result<&'a str, OAuthError>
 fn presented(form: &Parameters, name: &str) -> Result<Secret, OAuthError> {
     let text = required(form, name)?;
     Secret::presented(text).ok_or_else(|| {
-        OAuthError::new(OAuthErrorCode::InvalidGrant, format!("{name} is none of ours"))
+        OAuthError::new(
+            OAuthErrorCode::InvalidGrant,
+            format!("{name} is none of ours"),
+        )
     })
 }
 
 fn client_id(form: &Parameters) -> Result<Option<ClientId>, OAuthError> {
     let unknown = || OAuthError::new(OAuthErrorCode::InvalidClient, "client_id is not known here");
-    (form.get("client_id").map(|id| ClientId::parse(id).ok_or_else(unknown))).transpose()
+    (form
+        .get("client_id")
+        .map(|id| ClientId::parse(id).ok_or_else(unknown)))
+    .transpose()
 }
 
 /// The answer of the token endpoint. Source: RFC 6749 section 5.1; SMART App Launch 2.
@@ -218,17 +224,50 @@ mod tests {
         for (form, expected) in [
             (vec![], InvalidRequest),
             (vec![("grant_type", "password")], UnsupportedGrantType),
-            (vec![("grant_type", "client_credentials")], UnsupportedGrantType),
-            (vec![("grant_type", "authorization_code"), ("redirect_uri", "x")], InvalidRequest),
-            (vec![("grant_type", "authorization_code"), ("code", "x")], InvalidRequest),
+            (
+                vec![("grant_type", "client_credentials")],
+                UnsupportedGrantType,
+            ),
+            (
+                vec![("grant_type", "authorization_code"), ("redirect_uri", "x")],
+                InvalidRequest,
+            ),
+            (
+                vec![("grant_type", "authorization_code"), ("code", "x")],
+                InvalidRequest,
+            ),
             (vec![("grant_type", "refresh_token")], InvalidRequest),
-            (vec![("grant_type", "refresh_token"), ("refresh_token", "a"), ("refresh_token", "a")], InvalidRequest),
-            (vec![("grant_type", "refresh_token"), ("refresh_token", "a"), ("client_id", "ä")], InvalidClient),
+            (
+                vec![
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", "a"),
+                    ("refresh_token", "a"),
+                ],
+                InvalidRequest,
+            ),
+            (
+                vec![
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", "a"),
+                    ("client_id", "ä"),
+                ],
+                InvalidClient,
+            ),
         ] {
-            assert_eq!(TokenRequest::from_pairs(form.clone()).unwrap_err().error, expected, "{form:?}");
+            assert_eq!(
+                TokenRequest::from_pairs(form.clone()).unwrap_err().error,
+                expected,
+                "{form:?}"
+            );
         }
         let long = "x".repeat(10_000);
-        let form = [("grant_type", "refresh_token"), ("refresh_token", long.as_str())];
-        assert_eq!(TokenRequest::from_pairs(form).unwrap_err().error, InvalidGrant);
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", long.as_str()),
+        ];
+        assert_eq!(
+            TokenRequest::from_pairs(form).unwrap_err().error,
+            InvalidGrant
+        );
     }
 }

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 /// Why a text cannot name an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a file name has 1 to 200 characters, without '/', '\\' and control characters, and is not '.' or '..'")]
+#[error(
+    "a file name has 1 to 200 characters, without '/', '\\' and control characters, and is not '.' or '..'"
+)]
 pub struct InvalidName;
 
 /// The name of an attached file, kept as it was given.
@@ -90,10 +92,26 @@ mod tests {
 
     #[test]
     fn a_name_is_no_path_and_no_header() {
-        for good in ["a.png", "Röntgen 2019 (1).pdf", "…", ".profile", "a;b=\"c\".txt"] {
+        for good in [
+            "a.png",
+            "Röntgen 2019 (1).pdf",
+            "…",
+            ".profile",
+            "a;b=\"c\".txt",
+        ] {
             assert_eq!(AttachmentName::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", " ", ".", "..", "a/b", "..\\b", "a\r\nSet-Cookie: x", "a\0", &"x".repeat(201)] {
+        for bad in [
+            "",
+            " ",
+            ".",
+            "..",
+            "a/b",
+            "..\\b",
+            "a\r\nSet-Cookie: x",
+            "a\0",
+            &"x".repeat(201),
+        ] {
             assert_eq!(AttachmentName::parse(bad), Err(InvalidName), "{bad:?}");
         }
     }

@@ -185,7 +185,9 @@ impl Exporter {
 }
 
 fn wants_documents(choices: &Choices) -> bool {
-    choices.parameter(super::ParameterKey::MedicalRecord).is_some()
+    choices
+        .parameter(super::ParameterKey::MedicalRecord)
+        .is_some()
 }
 
 pub(super) fn first_half(bytes: [u8; 32]) -> [u8; 16] {
@@ -214,7 +216,8 @@ struct OpenFile {
 
 impl Run<'_> {
     async fn output(&mut self, record: &Record) -> Result<(), FileError> {
-        self.line(FileKind::Output, record.resource_type(), record.json()).await?;
+        self.line(FileKind::Output, record.resource_type(), record.json())
+            .await?;
         self.counter.add(record.json().len() + 1);
         Ok(())
     }
@@ -229,7 +232,8 @@ impl Run<'_> {
             ),
         );
         let line = Bytes::from(outcome.to_json().to_string());
-        self.line(FileKind::Error, ResourceType::OperationOutcome, &line).await
+        self.line(FileKind::Error, ResourceType::OperationOutcome, &line)
+            .await
     }
 
     /// Appends one resource to the open file of its kind.
@@ -307,7 +311,8 @@ impl Run<'_> {
         while let Some(&key) = self.open.keys().next() {
             self.close(key).await?;
         }
-        self.done.sort_by(|a, b| (a.kind, a.name.as_str()).cmp(&(b.kind, b.name.as_str())));
+        self.done
+            .sort_by(|a, b| (a.kind, a.name.as_str()).cmp(&(b.kind, b.name.as_str())));
         Ok(self.done)
     }
 }
@@ -321,7 +326,11 @@ mod tests {
     use futures::stream;
     use serde_json::{Value, json};
 
-    fn exporter(source: MockRecordSource, files: &Arc<MemoryFiles>, limits: ExportLimits) -> Exporter {
+    fn exporter(
+        source: MockRecordSource,
+        files: &Arc<MemoryFiles>,
+        limits: ExportLimits,
+    ) -> Exporter {
         Exporter {
             source: Arc::new(source),
             files: files.clone(),
@@ -333,9 +342,16 @@ mod tests {
 
     fn source(records: Vec<Result<Value, RecordError>>) -> MockRecordSource {
         let mut source = MockRecordSource::new();
-        let records: Vec<_> = records.into_iter().map(|item| item.map(|r| record(&r))).collect();
-        source.expect_records().return_once(move |_, _| Ok(stream::iter(records).boxed()));
-        source.expect_documents().returning(|_, _| Ok(stream::empty().boxed()));
+        let records: Vec<_> = records
+            .into_iter()
+            .map(|item| item.map(|r| record(&r)))
+            .collect();
+        source
+            .expect_records()
+            .return_once(move |_, _| Ok(stream::iter(records).boxed()));
+        source
+            .expect_documents()
+            .returning(|_, _| Ok(stream::empty().boxed()));
         source
     }
 
@@ -345,13 +361,22 @@ mod tests {
 
     #[tokio::test]
     async fn every_record_is_one_line_in_the_file_of_its_type() {
-        let conditions = (0..3).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})));
+        let conditions =
+            (0..3).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})));
         let files = Arc::new(MemoryFiles::default());
-        let exporter = exporter(source([Ok(patient())].into_iter().chain(conditions).collect()), &files, ExportLimits::default());
+        let exporter = exporter(
+            source([Ok(patient())].into_iter().chain(conditions).collect()),
+            &files,
+            ExportLimits::default(),
+        );
         let job = testkit::job(Interaction::None);
         let counter = Counter::default();
         let (export, _) = exporter.run(&job, 1, &counter).await.unwrap();
-        let told: Vec<_> = export.files.iter().map(|f| (f.name.as_str(), f.count)).collect();
+        let told: Vec<_> = export
+            .files
+            .iter()
+            .map(|f| (f.name.as_str(), f.count))
+            .collect();
         assert_eq!(told, [("Condition.ndjson", 3), ("Patient.ndjson", 1)]);
         for file in &export.files {
             let text = files.text(&job.file_path(&export, file));
@@ -365,16 +390,32 @@ mod tests {
 
     #[tokio::test]
     async fn large_files_are_split_between_lines() {
-        let many = (0..10).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")}))).collect();
+        let many = (0..10)
+            .map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})))
+            .collect();
         let files = Arc::new(MemoryFiles::default());
-        let limits = ExportLimits { file_size: 120, chunk_size: 50 };
+        let limits = ExportLimits {
+            file_size: 120,
+            chunk_size: 50,
+        };
         let job = testkit::job(Interaction::None);
-        let (export, _) = exporter(source(many), &files, limits).run(&job, 1, &Counter::default()).await.unwrap();
+        let (export, _) = exporter(source(many), &files, limits)
+            .run(&job, 1, &Counter::default())
+            .await
+            .unwrap();
         assert_eq!(export.files.len(), 4);
         assert_eq!(export.files.iter().map(|f| f.count).sum::<u64>(), 10);
         assert!(export.files.iter().all(|f| f.size <= 120));
-        let ids: Vec<String> = export.files.iter()
-            .flat_map(|f| files.text(&job.file_path(&export, f)).lines().map(str::to_owned).collect::<Vec<_>>())
+        let ids: Vec<String> = export
+            .files
+            .iter()
+            .flat_map(|f| {
+                files
+                    .text(&job.file_path(&export, f))
+                    .lines()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .collect();
         assert_eq!(ids.len(), 10);
     }
@@ -387,56 +428,101 @@ mod tests {
         });
         let files = Arc::new(MemoryFiles::default());
         let job = testkit::job(Interaction::None);
-        let records = vec![Ok(patient()), Err(broken), Ok(json!({"resourceType": "Condition"}))];
-        let (export, _) = exporter(source(records), &files, ExportLimits::default()).run(&job, 1, &Counter::default()).await.unwrap();
-        let errors: Vec<_> = export.files.iter().filter(|f| f.kind == FileKind::Error).collect();
-        assert_eq!((errors.len(), errors[0].count, export.files.len()), (1, 1, 3));
+        let records = vec![
+            Ok(patient()),
+            Err(broken),
+            Ok(json!({"resourceType": "Condition"})),
+        ];
+        let (export, _) = exporter(source(records), &files, ExportLimits::default())
+            .run(&job, 1, &Counter::default())
+            .await
+            .unwrap();
+        let errors: Vec<_> = export
+            .files
+            .iter()
+            .filter(|f| f.kind == FileKind::Error)
+            .collect();
+        assert_eq!(
+            (errors.len(), errors[0].count, export.files.len()),
+            (1, 1, 3)
+        );
         let text = files.text(&job.file_path(&export, errors[0]));
-        assert!(text.contains("not valid JSON") && !text.contains("lemke"), "{text}");
+        assert!(
+            text.contains("not valid JSON") && !text.contains("lemke"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
     async fn a_source_that_breaks_down_leaves_no_file() {
         let files = Arc::new(MemoryFiles::default());
         let down = Err(RecordError::Source(SourceError::unavailable("gone")));
-        let outcome = exporter(source(vec![Ok(patient()), down]), &files, ExportLimits::default())
-            .run(&testkit::job(Interaction::None), 1, &Counter::default())
-            .await;
+        let outcome = exporter(
+            source(vec![Ok(patient()), down]),
+            &files,
+            ExportLimits::default(),
+        )
+        .run(&testkit::job(Interaction::None), 1, &Counter::default())
+        .await;
         assert!(matches!(outcome, Err(ExportError::Source(_))));
         assert_eq!(files.count(), 0);
     }
 
     #[tokio::test]
     async fn what_is_withheld_is_counted_and_not_written() {
-        let labelled = |code: &str| Ok(json!({"resourceType": "Condition", "meta": {"security": [
-            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}]}}));
+        let labelled = |code: &str| {
+            Ok(json!({"resourceType": "Condition", "meta": {"security": [
+            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}]}}))
+        };
         let files = Arc::new(MemoryFiles::default());
         let mut job = testkit::job(Interaction::Form);
         job.customise(Choices::form_default(), at(0)).unwrap();
         assert!(matches!(job.state(), JobState::Requested { .. }));
-        let records = vec![Ok(patient()), labelled("HIV"), labelled("HIV"), labelled("PSYTHPN")];
-        let (export, _) = exporter(source(records), &files, ExportLimits::default()).run(&job, 1, &Counter::default()).await.unwrap();
-        assert_eq!(export.withheld, BTreeMap::from([(super::super::AuthorizationKey::Hiv, 2)]));
+        let records = vec![
+            Ok(patient()),
+            labelled("HIV"),
+            labelled("HIV"),
+            labelled("PSYTHPN"),
+        ];
+        let (export, _) = exporter(source(records), &files, ExportLimits::default())
+            .run(&job, 1, &Counter::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            export.withheld,
+            BTreeMap::from([(super::super::AuthorizationKey::Hiv, 2)])
+        );
         assert_eq!((export.psychotherapy_notes, export.files.len()), (1, 1));
     }
 
     #[tokio::test]
     async fn documents_of_the_source_become_attachments() {
         let mut mock = MockRecordSource::new();
-        mock.expect_records().return_once(|_, _| Ok(stream::empty().boxed()));
+        mock.expect_records()
+            .return_once(|_, _| Ok(stream::empty().boxed()));
         mock.expect_documents().return_once(|_, _| {
             let document = Document {
                 name: "scan.pdf".into(),
                 content_type: "application/pdf".into(),
                 description: "A scan".into(),
-                content: stream::iter([Ok(Bytes::from_static(b"ab")), Ok(Bytes::from_static(b"c"))]).boxed(),
+                content: stream::iter([
+                    Ok(Bytes::from_static(b"ab")),
+                    Ok(Bytes::from_static(b"c")),
+                ])
+                .boxed(),
             };
             Ok(stream::iter([Ok(document)]).boxed())
         });
         let files = Arc::new(MemoryFiles::default());
         let job = testkit::job(Interaction::None);
-        let (_, documents) = exporter(mock, &files, ExportLimits::default()).run(&job, 1, &Counter::default()).await.unwrap();
-        assert_eq!((documents[0].title.as_str(), documents[0].size), ("scan.pdf", 3));
+        let (_, documents) = exporter(mock, &files, ExportLimits::default())
+            .run(&job, 1, &Counter::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            (documents[0].title.as_str(), documents[0].size),
+            ("scan.pdf", 3)
+        );
         assert_eq!(documents[0].hash, "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
         assert_eq!(files.text(&job.attachment_path(&documents[0])), "abc");
     }

@@ -190,9 +190,16 @@ impl Status {
     /// Reads a status of the wire.
     pub fn parse(text: &str) -> Option<Self> {
         use Status::{Approved, AwaitingInput, Failed, Rejected, Requested, Retrieved};
-        [AwaitingInput, Requested, Retrieved, Approved, Rejected, Failed]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        [
+            AwaitingInput,
+            Requested,
+            Retrieved,
+            Approved,
+            Rejected,
+            Failed,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
     }
 }
 
@@ -285,7 +292,10 @@ impl FileName {
 
     /// The `part`th file about records that could not be read, from 1.
     pub fn errors(part: u32) -> Self {
-        Self(format!("errors.{}", Self::output(ResourceType::OperationOutcome, part).0))
+        Self(format!(
+            "errors.{}",
+            Self::output(ResourceType::OperationOutcome, part).0
+        ))
     }
 
     /// The name as text.
@@ -476,7 +486,10 @@ impl ExportJob {
         documents: Vec<Attachment>,
         now: Timestamp,
     ) -> Result<(), NotApplicable> {
-        self.require(self.current_claim().is_some_and(|claim| claim.attempt == export.attempt))?;
+        self.require(
+            self.current_claim()
+                .is_some_and(|claim| claim.attempt == export.attempt),
+        )?;
         self.add(documents);
         self.state = match self.review {
             Review::Staff => JobState::Retrieved { export, at: now },
@@ -496,7 +509,9 @@ impl ExportJob {
             return Err(NotApplicable(self.status()));
         };
         self.state = if attempt < patience.attempts {
-            let pause = patience.pause.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+            let pause = patience
+                .pause
+                .saturating_mul(1 << attempt.saturating_sub(1).min(16));
             JobState::requested(attempt, now.saturating_add(pause).unwrap_or(Timestamp::MAX))
         } else {
             JobState::Failed {
@@ -568,7 +583,11 @@ impl ExportJob {
 
     /// Where an attachment is stored.
     pub fn attachment_path(&self, attachment: &Attachment) -> FilePath {
-        FilePath::of([&self.id.to_string(), "attachments", &attachment.key.to_string()])
+        FilePath::of([
+            &self.id.to_string(),
+            "attachments",
+            &attachment.key.to_string(),
+        ])
     }
 
     /// Where an exported file is stored.
@@ -578,8 +597,11 @@ impl ExportJob {
     }
 
     fn add(&mut self, files: Vec<Attachment>) {
-        let mut taken: HashSet<AttachmentName> =
-            self.attachments.iter().map(|one| one.title.clone()).collect();
+        let mut taken: HashSet<AttachmentName> = self
+            .attachments
+            .iter()
+            .map(|one| one.title.clone())
+            .collect();
         for mut file in files {
             file.title = file.title.unlike(&taken);
             taken.insert(file.title.clone());
@@ -620,15 +642,31 @@ mod tests {
         assert_eq!(job.status(), Status::AwaitingInput);
         assert!(!job.is_claimable(at(0)));
         job.customise(Choices::whole_record(), at(1)).unwrap();
-        assert_eq!(job.customise(Choices::form_default(), at(1)), Err(NotApplicable(Status::Requested)));
+        assert_eq!(
+            job.customise(Choices::form_default(), at(1)),
+            Err(NotApplicable(Status::Requested))
+        );
         let claim = job.claim(&WorkerId("w".into()), at(1), at(60)).unwrap();
-        assert!(job.claim(&WorkerId("x".into()), at(2), at(60)).is_err(), "it is leased");
+        assert!(
+            job.claim(&WorkerId("x".into()), at(2), at(60)).is_err(),
+            "it is leased"
+        );
         assert_eq!(job.approve(at(2)), Err(NotApplicable(Status::Requested)));
-        job.retrieved(testkit::export(claim.attempt), vec![], at(2)).unwrap();
-        assert_eq!((job.status(), job.completed_at()), (Status::Retrieved, None));
+        job.retrieved(testkit::export(claim.attempt), vec![], at(2))
+            .unwrap();
+        assert_eq!(
+            (job.status(), job.completed_at()),
+            (Status::Retrieved, None)
+        );
         job.approve(at(3)).unwrap();
-        assert_eq!((job.status(), job.completed_at()), (Status::Approved, Some(at(3))));
-        assert_eq!(job.reject(None, at(4)), Err(NotApplicable(Status::Approved)));
+        assert_eq!(
+            (job.status(), job.completed_at()),
+            (Status::Approved, Some(at(3)))
+        );
+        assert_eq!(
+            job.reject(None, at(4)),
+            Err(NotApplicable(Status::Approved))
+        );
         assert!(job.attach(vec![]).is_err());
     }
 
@@ -639,22 +677,31 @@ mod tests {
         assert!(job.is_claimable(at(60)), "its lease ran out");
         let winner = job.claim(&WorkerId("x".into()), at(60), at(120)).unwrap();
         assert!(job.renew(&late, at(200), Progress::default()).is_err());
-        assert!(job.retrieved(testkit::export(late.attempt), vec![], at(61)).is_err());
-        job.retrieved(testkit::export(winner.attempt), vec![], at(62)).unwrap();
+        assert!(
+            job.retrieved(testkit::export(late.attempt), vec![], at(61))
+                .is_err()
+        );
+        job.retrieved(testkit::export(winner.attempt), vec![], at(62))
+            .unwrap();
     }
 
     #[test]
     fn attempts_are_tried_again_with_growing_pauses_and_then_given_up() {
-        let patience = Patience { attempts: 3, pause: Duration::from_secs(10) };
+        let patience = Patience {
+            attempts: 3,
+            pause: Duration::from_secs(10),
+        };
         let mut job = testkit::job(Interaction::None);
         let mut now = 0;
         for pause in [10, 20] {
-            job.claim(&WorkerId("w".into()), at(now), at(now + 60)).unwrap();
+            job.claim(&WorkerId("w".into()), at(now), at(now + 60))
+                .unwrap();
             job.attempt_failed("disk full", patience, at(now)).unwrap();
             assert!(!job.is_claimable(at(now + pause - 1)) && job.is_claimable(at(now + pause)));
             now += pause;
         }
-        job.claim(&WorkerId("w".into()), at(now), at(now + 60)).unwrap();
+        job.claim(&WorkerId("w".into()), at(now), at(now + 60))
+            .unwrap();
         job.attempt_failed("disk full", patience, at(now)).unwrap();
         assert!(matches!(job.state(), JobState::Failed { reason, .. } if reason == "disk full"));
     }
@@ -664,14 +711,22 @@ mod tests {
         let mut job = claimed();
         job.review = Review::Automatic;
         job.retrieved(testkit::export(1), vec![], at(5)).unwrap();
-        assert_eq!((job.status(), job.completed_at()), (Status::Approved, Some(at(5))));
+        assert_eq!(
+            (job.status(), job.completed_at()),
+            (Status::Approved, Some(at(5)))
+        );
     }
 
     #[test]
     fn ids_are_read_as_they_are_written() {
         let id = JobId::from_random([0xab; 32]);
         assert_eq!(JobId::parse(&id.to_string()), Some(id));
-        for other in [id.to_string().to_uppercase(), format!("{{{id}}}"), id.to_string().replace('-', ""), "..".into()] {
+        for other in [
+            id.to_string().to_uppercase(),
+            format!("{{{id}}}"),
+            id.to_string().replace('-', ""),
+            "..".into(),
+        ] {
             assert_eq!(JobId::parse(&other), None, "{other}");
         }
     }

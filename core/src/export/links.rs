@@ -7,7 +7,11 @@ use super::{AttachmentName, JobId};
 use crate::fhir::PatientId;
 
 /// What a file name keeps in a path; all else is percent-encoded.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// Makes the server's URLs from its public base, such as `https://ehi.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +54,10 @@ impl Links {
 
     /// Where an exported file is fetched.
     pub fn file(&self, job: JobId, name: &str) -> String {
-        self.at(&format!("/jobs/{job}/download/{}", utf8_percent_encode(name, PATH)))
+        self.at(&format!(
+            "/jobs/{job}/download/{}",
+            utf8_percent_encode(name, PATH)
+        ))
     }
 
     /// Where an attachment is fetched.

@@ -211,7 +211,9 @@ impl Choices {
                 "group": key.group(),
                 "enabled": chosen.is_some(),
             });
-            let date = |date: Option<PartialDate>| date.map_or(Value::Bool(false), |d| d.to_string().into());
+            let date = |date: Option<PartialDate>| {
+                date.map_or(Value::Bool(false), |d| d.to_string().into())
+            };
             if key.group() == 1 {
                 json["from"] = date(parameter.from);
                 json["to"] = date(parameter.to);
@@ -221,7 +223,11 @@ impl Choices {
             }
             (key.key().to_owned(), json)
         };
-        ParameterKey::ALL.iter().map(one).collect::<Map<_, _>>().into()
+        ParameterKey::ALL
+            .iter()
+            .map(one)
+            .collect::<Map<_, _>>()
+            .into()
     }
 
     /// The `authorizations` member of a job's JSON.
@@ -232,9 +238,16 @@ impl Choices {
             } else {
                 Value::Bool(self.authorizes(key))
             };
-            (key.key().to_owned(), json!({"name": key.title(), "value": value}))
+            (
+                key.key().to_owned(),
+                json!({"name": key.title(), "value": value}),
+            )
         };
-        AuthorizationKey::ALL.iter().map(one).collect::<Map<_, _>>().into()
+        AuthorizationKey::ALL
+            .iter()
+            .map(one)
+            .collect::<Map<_, _>>()
+            .into()
     }
 }
 
@@ -266,12 +279,18 @@ fn read_parameter(value: &Value, pointer: &str) -> Result<Option<Parameter>, Inv
             "enabled" => enabled = Some(boolean(value, &pointer)?),
             "from" => parameter.from = read_date(value, &pointer)?,
             "to" => parameter.to = read_date(value, &pointer)?,
-            "notes" => parameter.notes = Some(read_text(value, &pointer)?).filter(|t| !t.is_empty()),
+            "notes" => {
+                parameter.notes = Some(read_text(value, &pointer)?).filter(|t| !t.is_empty());
+            }
             _ => return Err(unknown(&pointer, "'enabled', 'from', 'to' and 'notes'")),
         }
     }
     let asked = parameter.period();
-    if asked.start.zip(asked.end).is_some_and(|(start, end)| start > end) {
+    if asked
+        .start
+        .zip(asked.end)
+        .is_some_and(|(start, end)| start > end)
+    {
         return Err(invalid(&format!("{pointer}/from"), "is after 'to'"));
     }
     match enabled {
@@ -291,7 +310,10 @@ fn read_authorizations(
     for (name, value) in object(value, pointer)? {
         let pointer = format!("{pointer}/{}", escape(name));
         let key = AuthorizationKey::parse(name).ok_or_else(|| {
-            unknown(&pointer, &names(AuthorizationKey::ALL.iter().map(|k| k.key())))
+            unknown(
+                &pointer,
+                &names(AuthorizationKey::ALL.iter().map(|k| k.key())),
+            )
         })?;
         for (name, value) in object(value, &pointer)? {
             let pointer = format!("{pointer}/{}", escape(name));
@@ -318,7 +340,10 @@ fn read_date(value: &Value, pointer: &str) -> Result<Option<PartialDate>, Invali
         Value::String(text) => (text.parse())
             .map(Some)
             .map_err(|error: crate::fhir::DateError| invalid(pointer, &error.to_string())),
-        _ => Err(invalid(pointer, "is not a date: write it as text, or false")),
+        _ => Err(invalid(
+            pointer,
+            "is not a date: write it as text, or false",
+        )),
     }
 }
 
@@ -329,17 +354,24 @@ fn read_text(value: &Value, pointer: &str) -> Result<String, InvalidChoices> {
         _ => return Err(invalid(pointer, "is not a text")),
     };
     if text.len() > LONGEST_TEXT {
-        return Err(invalid(pointer, &format!("is longer than {LONGEST_TEXT} bytes")));
+        return Err(invalid(
+            pointer,
+            &format!("is longer than {LONGEST_TEXT} bytes"),
+        ));
     }
     Ok(text.to_owned())
 }
 
 fn boolean(value: &Value, pointer: &str) -> Result<bool, InvalidChoices> {
-    value.as_bool().ok_or_else(|| invalid(pointer, "is neither true nor false"))
+    value
+        .as_bool()
+        .ok_or_else(|| invalid(pointer, "is neither true nor false"))
 }
 
 fn object<'a>(value: &'a Value, pointer: &str) -> Result<&'a Map<String, Value>, InvalidChoices> {
-    value.as_object().ok_or_else(|| invalid(pointer, "is not a JSON object"))
+    value
+        .as_object()
+        .ok_or_else(|| invalid(pointer, "is not a JSON object"))
 }
 
 fn invalid(pointer: &str, message: &str) -> InvalidChoices {
@@ -354,7 +386,9 @@ fn unknown(pointer: &str, known: &str) -> InvalidChoices {
 }
 
 fn names(keys: impl Iterator<Item = &'static str>) -> String {
-    keys.map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ")
+    keys.map(|key| format!("'{key}'"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// RFC 6901: `~` and `/` inside a name.
@@ -381,7 +415,11 @@ mod tests {
         assert_eq!(labs.from.as_ref().unwrap().as_str(), "2019");
         assert_eq!(labs.notes.as_deref(), Some("all"));
         for &key in ParameterKey::ALL {
-            assert_eq!(choices.parameter(key).is_some(), key == ParameterKey::Labs, "{key:?}");
+            assert_eq!(
+                choices.parameter(key).is_some(),
+                key == ParameterKey::Labs,
+                "{key:?}"
+            );
         }
         for &key in AuthorizationKey::ALL {
             let given = matches!(key, AuthorizationKey::Hiv | AuthorizationKey::Genetic);
@@ -393,7 +431,11 @@ mod tests {
     fn an_empty_body_is_the_forms_default() {
         let choices = Choices::from_json(&json!({})).unwrap();
         assert_eq!(choices, Choices::form_default());
-        assert!(!AuthorizationKey::ALL.iter().any(|&key| choices.authorizes(key)));
+        assert!(
+            !AuthorizationKey::ALL
+                .iter()
+                .any(|&key| choices.authorizes(key))
+        );
     }
 
     #[test]
@@ -414,17 +456,48 @@ mod tests {
             (json!({"params": {}}), "/params"),
             (json!({"parameters": []}), "/parameters"),
             (json!({"parameters": {"x/y": {}}}), "/parameters/x~1y"),
-            (json!({"parameters": {"labs": {}}}), "/parameters/labs/enabled"),
-            (json!({"parameters": {"labs": {"enabled": "on"}}}), "/parameters/labs/enabled"),
-            (json!({"parameters": {"labs": {"enabled": true, "from": "soon"}}}), "/parameters/labs/from"),
-            (json!({"parameters": {"labs": {"enabled": true, "to": 2019}}}), "/parameters/labs/to"),
-            (json!({"parameters": {"labs": {"enabled": true, "from": "2020", "to": "2019"}}}), "/parameters/labs/from"),
-            (json!({"parameters": {"labs": {"enabled": true, "dates": 1}}}), "/parameters/labs/dates"),
-            (json!({"authorizations": {"hiv": {"value": "yes"}}}), "/authorizations/hiv/value"),
-            (json!({"authorizations": {"genetic": {"value": true}}}), "/authorizations/genetic/value"),
-            (json!({"authorizations": {"aids": {"value": true}}}), "/authorizations/aids"),
+            (
+                json!({"parameters": {"labs": {}}}),
+                "/parameters/labs/enabled",
+            ),
+            (
+                json!({"parameters": {"labs": {"enabled": "on"}}}),
+                "/parameters/labs/enabled",
+            ),
+            (
+                json!({"parameters": {"labs": {"enabled": true, "from": "soon"}}}),
+                "/parameters/labs/from",
+            ),
+            (
+                json!({"parameters": {"labs": {"enabled": true, "to": 2019}}}),
+                "/parameters/labs/to",
+            ),
+            (
+                json!({"parameters": {"labs": {"enabled": true, "from": "2020", "to": "2019"}}}),
+                "/parameters/labs/from",
+            ),
+            (
+                json!({"parameters": {"labs": {"enabled": true, "dates": 1}}}),
+                "/parameters/labs/dates",
+            ),
+            (
+                json!({"authorizations": {"hiv": {"value": "yes"}}}),
+                "/authorizations/hiv/value",
+            ),
+            (
+                json!({"authorizations": {"genetic": {"value": true}}}),
+                "/authorizations/genetic/value",
+            ),
+            (
+                json!({"authorizations": {"aids": {"value": true}}}),
+                "/authorizations/aids",
+            ),
         ] {
-            assert_eq!(Choices::from_json(&body).unwrap_err().pointer, pointer, "{body}");
+            assert_eq!(
+                Choices::from_json(&body).unwrap_err().pointer,
+                pointer,
+                "{body}"
+            );
         }
     }
 }

@@ -79,7 +79,10 @@ impl ExportService {
     ) -> Result<Vec<ExportJob>, UseCaseError> {
         let now = self.ports.clock.now();
         let jobs = self.ports.jobs.list(filter, page).await?;
-        Ok(jobs.into_iter().filter(|job| !self.is_expired(job, now)).collect())
+        Ok(jobs
+            .into_iter()
+            .filter(|job| !self.is_expired(job, now))
+            .collect())
     }
 
     /// One job.
@@ -90,7 +93,9 @@ impl ExportService {
     /// Releases a retrieved export to its app.
     pub async fn approve(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
         let actor = Actor::Staff(staff.clone());
-        let (job, ()) = self.change(id, actor, Action::Approve, ExportJob::approve).await?;
+        let (job, ()) = self
+            .change(id, actor, Action::Approve, ExportJob::approve)
+            .await?;
         Ok(job)
     }
 
@@ -142,7 +147,11 @@ impl ExportService {
             key: uuid::Builder::from_random_bytes(first_half(self.ports.entropy.bytes()))
                 .into_uuid(),
         };
-        let writer = self.ports.files.writer(&upload.job.attachment_path(&attachment)).await?;
+        let writer = self
+            .ports
+            .files
+            .writer(&upload.job.attachment_path(&attachment))
+            .await?;
         upload.files.push(Incoming {
             attachment,
             writer,
@@ -213,7 +222,8 @@ impl ExportService {
     /// Removes a job and its files; returns it as it last was.
     pub async fn remove(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
         let job = self.live(id).await?;
-        self.remove_as(Actor::Staff(staff.clone()), Action::Remove, &job).await
+        self.remove_as(Actor::Staff(staff.clone()), Action::Remove, &job)
+            .await
     }
 
     /// Deletes stored attachments. What cannot be deleted now goes with the job.

@@ -127,9 +127,11 @@ fn place(resource_type: ResourceType) -> Place {
         | T::Person => Place::Always,
         T::Observation => Place::Observation,
         T::DiagnosticReport => Place::Report,
-        T::DocumentReference | T::DocumentManifest | T::Composition | T::ImagingStudy | T::Media => {
-            Place::Document
-        }
+        T::DocumentReference
+        | T::DocumentManifest
+        | T::Composition
+        | T::ImagingStudy
+        | T::Media => Place::Document,
         T::Encounter
         | T::EpisodeOfCare
         | T::Procedure
@@ -169,15 +171,40 @@ const SECTIONS: &[(ParameterKey, &[&str])] = &[
     (
         ParameterKey::Labs,
         &[
-            "LAB", "BG", "BLB", "CH", "HM", "IMM", "MB", "MCB", "MYC", "OSL", "PAR", "SR", "TX",
-            "VR", "LP29693-6",
+            "LAB",
+            "BG",
+            "BLB",
+            "CH",
+            "HM",
+            "IMM",
+            "MB",
+            "MCB",
+            "MYC",
+            "OSL",
+            "PAR",
+            "SR",
+            "TX",
+            "VR",
+            "LP29693-6",
         ],
     ),
-    (ParameterKey::Pathology, &["PAT", "SP", "CP", "CTH", "LP7839-6"]),
+    (
+        ParameterKey::Pathology,
+        &["PAT", "SP", "CP", "CTH", "LP7839-6"],
+    ),
     (
         ParameterKey::Radiology,
         &[
-            "RAD", "RX", "RUS", "VUS", "CUS", "OUS", "CT", "NMR", "NMS", "LP29684-5",
+            "RAD",
+            "RX",
+            "RUS",
+            "VUS",
+            "CUS",
+            "OUS",
+            "CT",
+            "NMR",
+            "NMS",
+            "LP29684-5",
         ],
     ),
 ];
@@ -185,7 +212,10 @@ const SECTIONS: &[(ParameterKey, &[&str])] = &[
 /// LOINC document types, by the part they belong to.
 const DOCUMENT_TYPES: &[(ParameterKey, &[&str])] = &[
     (ParameterKey::DischargeSummary, &["18842-5"]),
-    (ParameterKey::Operative, &["11504-8", "28570-0", "8724-7", "10213-7"]),
+    (
+        ParameterKey::Operative,
+        &["11504-8", "28570-0", "8724-7", "10213-7"],
+    ),
     (ParameterKey::Pathology, &["11526-1", "60568-3"]),
     (ParameterKey::Radiology, &["18748-4", "68604-8"]),
     (ParameterKey::Photographs, &["72170-4"]),
@@ -250,14 +280,27 @@ fn is_image(media: &Record) -> bool {
     let image_inside = (media.field("content"))
         .and_then(|content| serde_json::from_str::<Content>(content).ok())
         .is_some_and(|content| content.content_type.starts_with("image/"));
-    image_inside || coded(media, "type").iter().any(|coding| coding.code == "image")
+    image_inside
+        || coded(media, "type")
+            .iter()
+            .any(|coding| coding.code == "image")
 }
 
 /// Elements that say when something happened, best first. Those in one row belong together.
 const DATES: &[&[&str]] = &[
-    &["effectiveDateTime", "effectivePeriod", "effectiveInstant", "effectiveTiming"],
+    &[
+        "effectiveDateTime",
+        "effectivePeriod",
+        "effectiveInstant",
+        "effectiveTiming",
+    ],
     &["performedDateTime", "performedPeriod"],
-    &["onsetDateTime", "onsetPeriod", "abatementDateTime", "abatementPeriod"],
+    &[
+        "onsetDateTime",
+        "onsetPeriod",
+        "abatementDateTime",
+        "abatementPeriod",
+    ],
     &["occurrenceDateTime", "occurrencePeriod", "occurrenceTiming"],
     &["billablePeriod"],
     &["servicePeriod", "servicedDate", "servicedPeriod"],
@@ -294,8 +337,13 @@ fn period_in(raw: &str) -> Option<Period> {
     #[serde(untagged)]
     enum When {
         Date(PartialDate),
-        Timing { event: Vec<PartialDate> },
-        Span { start: Option<PartialDate>, end: Option<PartialDate> },
+        Timing {
+            event: Vec<PartialDate>,
+        },
+        Span {
+            start: Option<PartialDate>,
+            end: Option<PartialDate>,
+        },
     }
     match serde_json::from_str(raw).ok()? {
         When::Date(date) => Some(date.period()),
@@ -303,7 +351,10 @@ fn period_in(raw: &str) -> Option<Period> {
             start: event.iter().filter_map(|date| date.period().start).min(),
             end: event.iter().filter_map(|date| date.period().end).max(),
         }),
-        When::Span { start: None, end: None } => None,
+        When::Span {
+            start: None,
+            end: None,
+        } => None,
         When::Span { start, end } => Some(Period {
             start: start.and_then(|date| date.period().start),
             end: end.and_then(|date| date.period().end),
@@ -356,7 +407,10 @@ mod tests {
             (plain("Claim"), Some(ParameterKey::Billing)),
             (plain("ExplanationOfBenefit"), Some(ParameterKey::Billing)),
             (plain("Condition"), Some(ParameterKey::MedicalRecord)),
-            (plain("AllergyIntolerance"), Some(ParameterKey::MedicalRecord)),
+            (
+                plain("AllergyIntolerance"),
+                Some(ParameterKey::MedicalRecord),
+            ),
             (document("18842-5"), Some(ParameterKey::DischargeSummary)),
             (document("11504-8"), Some(ParameterKey::Operative)),
             (document("11526-1"), Some(ParameterKey::Pathology)),
@@ -364,8 +418,14 @@ mod tests {
             (document("18748-4"), Some(ParameterKey::Radiology)),
             (report("RAD"), Some(ParameterKey::Radiology)),
             (plain("ImagingStudy"), Some(ParameterKey::Radiology)),
-            (json!({"resourceType": "Media", "content": {"contentType": "image/png"}}), Some(ParameterKey::Photographs)),
-            (json!({"resourceType": "Media", "content": {"contentType": "audio/mp3"}}), Some(ParameterKey::Other)),
+            (
+                json!({"resourceType": "Media", "content": {"contentType": "image/png"}}),
+                Some(ParameterKey::Photographs),
+            ),
+            (
+                json!({"resourceType": "Media", "content": {"contentType": "audio/mp3"}}),
+                Some(ParameterKey::Other),
+            ),
             (document("34133-9"), Some(ParameterKey::Other)),
         ]
     }
@@ -387,7 +447,10 @@ mod tests {
             let selection = asking(&json!({key.key(): {"enabled": true}}));
             for (resource, _) in one_of_each() {
                 let resource_type = record(&resource).resource_type();
-                assert!(!goes(&selection, &resource) || selection.may_include(resource_type), "{resource}");
+                assert!(
+                    !goes(&selection, &resource) || selection.may_include(resource_type),
+                    "{resource}"
+                );
             }
         }
     }
@@ -396,36 +459,59 @@ mod tests {
     fn dates_are_those_of_the_matter_itself() {
         let in_2019 = asking(&json!({"visits": {"enabled": true, "from": "2019", "to": "2019"}}));
         for (expected, dates) in [
-            (true, json!({"period": {"start": "2018-12-30", "end": "2019-01-01"}})),
+            (
+                true,
+                json!({"period": {"start": "2018-12-30", "end": "2019-01-01"}}),
+            ),
             (true, json!({"period": {"start": "2010"}})),
-            (true, json!({"period": {"end": "2019-06-01T00:00:00-05:00"}})),
+            (
+                true,
+                json!({"period": {"end": "2019-06-01T00:00:00-05:00"}}),
+            ),
             (true, json!({})),
             (true, json!({"period": {}})),
             (true, json!({"period": "nonsense"})),
-            (false, json!({"period": {"start": "2020-01-01", "end": "2020-01-02"}})),
-            (false, json!({"period": {"start": "2017", "end": "2018-12-31T23:59:59Z"}})),
+            (
+                false,
+                json!({"period": {"start": "2020-01-01", "end": "2020-01-02"}}),
+            ),
+            (
+                false,
+                json!({"period": {"start": "2017", "end": "2018-12-31T23:59:59Z"}}),
+            ),
         ] {
             let mut encounter = dates;
             encounter["resourceType"] = "Encounter".into();
             assert_eq!(goes(&in_2019, &encounter), expected, "{encounter}");
         }
-        let procedure = |when: &str| json!({"resourceType": "Procedure", "performedDateTime": when});
+        let procedure =
+            |when: &str| json!({"resourceType": "Procedure", "performedDateTime": when});
         assert!(goes(&in_2019, &procedure("2019-12-31T23:59:59Z")));
         assert!(!goes(&in_2019, &procedure("2019-12-31T23:59:59-01:00")));
     }
 
     #[test]
     fn sensitive_records_stay_unless_authorised() {
-        let labelled = |code: &str| json!({"resourceType": "Condition", "meta": {"security": [
-            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}]}});
+        let labelled = |code: &str| {
+            json!({"resourceType": "Condition", "meta": {"security": [
+            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}]}})
+        };
         let form = Selection::new(Choices::form_default());
         let whole = Selection::new(Choices::whole_record());
         let judge = |selection: &Selection, code| selection.judge(&record(&labelled(code)));
-        assert_eq!(judge(&form, "HIV"), Verdict::Withheld(vec![AuthorizationKey::Hiv]));
+        assert_eq!(
+            judge(&form, "HIV"),
+            Verdict::Withheld(vec![AuthorizationKey::Hiv])
+        );
         assert_eq!(judge(&whole, "HIV"), Verdict::Included);
         assert_eq!(judge(&whole, "PSYTHPN"), Verdict::PsychotherapyNote);
-        let half = Selection::new(Choices::from_json(
-            &json!({"authorizations": {"sexualAssault": {"value": true}}})).unwrap());
-        assert_eq!(judge(&half, "SDV"), Verdict::Withheld(vec![AuthorizationKey::DomesticViolence]));
+        let half = Selection::new(
+            Choices::from_json(&json!({"authorizations": {"sexualAssault": {"value": true}}}))
+                .unwrap(),
+        );
+        assert_eq!(
+            judge(&half, "SDV"),
+            Verdict::Withheld(vec![AuthorizationKey::DomesticViolence])
+        );
     }
 }

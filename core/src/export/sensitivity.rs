@@ -121,29 +121,53 @@ mod tests {
         let security: Vec<_> = (labels.iter())
             .map(|(system, code)| json!({"system": system, "code": code}))
             .collect();
-        protected_by(&record(&json!({"resourceType": "Condition", "meta": {"security": security}})))
+        protected_by(&record(
+            &json!({"resourceType": "Condition", "meta": {"security": security}}),
+        ))
     }
 
     #[test]
     fn each_label_protects_under_each_name_of_its_system() {
         for system in ACT_CODE {
             for (label, keys) in LABELS {
-                let expected: Vec<_> = keys.iter().map(|&key| Protection::Authorization(key)).collect();
+                let expected: Vec<_> = keys
+                    .iter()
+                    .map(|&key| Protection::Authorization(key))
+                    .collect();
                 assert_eq!(labelled(&[(system, label)]), expected, "{system} {label}");
             }
-            assert_eq!(labelled(&[(system, "PSYTHPN")]), [Protection::PsychotherapyNote]);
+            assert_eq!(
+                labelled(&[(system, "PSYTHPN")]),
+                [Protection::PsychotherapyNote]
+            );
         }
         for system in CONFIDENTIALITY {
-            assert_eq!(labelled(&[(system, "V")]), [Protection::Authorization(Other)]);
+            assert_eq!(
+                labelled(&[(system, "V")]),
+                [Protection::Authorization(Other)]
+            );
             assert_eq!(labelled(&[(system, "R")]), []);
         }
     }
 
     #[test]
     fn several_labels_protect_together_and_foreign_ones_not_at_all() {
-        let found = labelled(&[(ACT_CODE[0], "HIV"), (ACT_CODE[0], "MH"), (ACT_CODE[1], "HIV")]);
-        assert_eq!(found, [Protection::Authorization(Hiv), Protection::Authorization(MentalHealth)]);
+        let found = labelled(&[
+            (ACT_CODE[0], "HIV"),
+            (ACT_CODE[0], "MH"),
+            (ACT_CODE[1], "HIV"),
+        ]);
+        assert_eq!(
+            found,
+            [
+                Protection::Authorization(Hiv),
+                Protection::Authorization(MentalHealth)
+            ]
+        );
         assert_eq!(labelled(&[("http://example.org", "HIV")]), []);
-        assert_eq!(protected_by(&record(&json!({"resourceType": "Condition"}))), []);
+        assert_eq!(
+            protected_by(&record(&json!({"resourceType": "Condition"}))),
+            []
+        );
     }
 }

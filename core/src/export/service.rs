@@ -17,8 +17,8 @@ use super::links::Links;
 use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
-    Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
-    NotApplicable, Requester, Review, Status,
+    Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
+    Requester, Review, Status,
 };
 use crate::auth::{Access, Client, Subject};
 use crate::fhir::PatientId;
@@ -219,7 +219,8 @@ impl ExportService {
         };
         let id = JobId::from_random(self.ports.entropy.bytes());
         let job = ExportJob::kick_off(id, kickoff, self.ports.clock.now());
-        self.audit(Actor::Client(access.client.clone()), Action::KickOff, &job).await?;
+        self.audit(Actor::Client(access.client.clone()), Action::KickOff, &job)
+            .await?;
         self.ports.jobs.insert(&job).await?;
         Ok(job)
     }
@@ -261,9 +262,11 @@ impl ExportService {
         actor: Actor,
         choices: Choices,
     ) -> Result<ExportJob, UseCaseError> {
-        self.change(job.id, actor, Action::Customise, |job, now| job.customise(choices.clone(), now))
-            .await
-            .map(|(job, ())| job)
+        self.change(job.id, actor, Action::Customise, |job, now| {
+            job.customise(choices.clone(), now)
+        })
+        .await
+        .map(|(job, ())| job)
     }
 
     /// Where a job stands.
@@ -279,7 +282,11 @@ impl ExportService {
             JobState::Approved { .. } => match Manifest::of(job, links) {
                 Some(manifest) => JobStatus::Complete {
                     manifest: Box::new(manifest),
-                    expires: self.settings.lifetimes.expiry(job).unwrap_or(Timestamp::MAX),
+                    expires: self
+                        .settings
+                        .lifetimes
+                        .expiry(job)
+                        .unwrap_or(Timestamp::MAX),
                 },
                 None => in_progress(job, "", 1, None),
             },
@@ -287,7 +294,9 @@ impl ExportService {
                 let form = links.form(job.id, &job.patient.id);
                 in_progress(job, "waiting for the patient's choices", 5, Some(form))
             }
-            JobState::Requested { progress, claim, .. } => {
+            JobState::Requested {
+                progress, claim, ..
+            } => {
                 let detail = match claim {
                     Some(_) => format!("{} resources written", progress.resources),
                     None => "waiting for its turn".to_owned(),
@@ -310,7 +319,11 @@ impl ExportService {
         let job = self.released(access, id).await?;
         let export = job.export().ok_or(UseCaseError::NotFound)?;
         let download = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
-            let quirks = self.client_of(&job).await?.map(|client| client.quirks).unwrap_or_default();
+            let quirks = self
+                .client_of(&job)
+                .await?
+                .map(|client| client.quirks)
+                .unwrap_or_default();
             let text = announce(&job, &self.settings.links, Announcement::to(&quirks));
             Download {
                 name: name.to_owned(),
@@ -382,14 +395,19 @@ impl ExportService {
     /// it is in.
     pub async fn delete(&self, access: &Access, id: JobId) -> Result<(), UseCaseError> {
         let job = self.job(access, id).await?;
-        self.remove_as(Actor::Client(access.client.clone()), Action::Remove, &job).await?;
+        self.remove_as(Actor::Client(access.client.clone()), Action::Remove, &job)
+            .await?;
         Ok(())
     }
 
     /// Removes what expired. Returns how many jobs that were.
     pub async fn sweep(&self) -> Result<usize, UseCaseError> {
         let now = self.ports.clock.now();
-        let jobs = self.ports.jobs.list(&JobFilter::default(), Page::default()).await?;
+        let jobs = self
+            .ports
+            .jobs
+            .list(&JobFilter::default(), Page::default())
+            .await?;
         let mut removed = 0;
         for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
             self.remove_as(Actor::Server, Action::Expire, job).await?;
@@ -400,13 +418,21 @@ impl ExportService {
 
     /// The job, unless it expired: from that moment on it is gone, even before the next sweep.
     pub(super) async fn live(&self, id: JobId) -> Result<ExportJob, UseCaseError> {
-        let job = self.ports.jobs.get(id).await?.ok_or(UseCaseError::NotFound)?;
+        let job = self
+            .ports
+            .jobs
+            .get(id)
+            .await?
+            .ok_or(UseCaseError::NotFound)?;
         let expired = self.is_expired(&job, self.ports.clock.now());
         (!expired).then_some(job).ok_or(UseCaseError::NotFound)
     }
 
     pub(super) fn is_expired(&self, job: &ExportJob, now: Timestamp) -> bool {
-        self.settings.lifetimes.expiry(job).is_some_and(|expiry| expiry <= now)
+        self.settings
+            .lifetimes
+            .expiry(job)
+            .is_some_and(|expiry| expiry <= now)
     }
 
     /// Changes a job by a transition, anew from its newest version when somebody else was faster.
@@ -438,7 +464,12 @@ impl ExportService {
         job: &ExportJob,
     ) -> Result<ExportJob, UseCaseError> {
         self.audit(actor, action, job).await?;
-        let removed = self.ports.jobs.remove(job.id).await?.ok_or(UseCaseError::NotFound)?;
+        let removed = self
+            .ports
+            .jobs
+            .remove(job.id)
+            .await?
+            .ok_or(UseCaseError::NotFound)?;
         // From here on the job is gone for everybody; files that cannot be deleted now are no
         // reason to say otherwise.
         if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
@@ -464,7 +495,8 @@ impl ExportService {
     }
 
     async fn audit_download(&self, access: &Access, job: &ExportJob) -> Result<(), UseCaseError> {
-        self.audit(Actor::Client(access.client.clone()), Action::Download, job).await
+        self.audit(Actor::Client(access.client.clone()), Action::Download, job)
+            .await
     }
 
     async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
@@ -474,12 +506,7 @@ impl ExportService {
     }
 }
 
-fn in_progress(
-    job: &ExportJob,
-    detail: &str,
-    retry_after: u64,
-    form: Option<String>,
-) -> JobStatus {
+fn in_progress(job: &ExportJob, detail: &str, retry_after: u64, form: Option<String>) -> JobStatus {
     JobStatus::InProgress {
         progress: format!("{}, {detail}", job.status()),
         retry_after: Duration::from_secs(retry_after),
@@ -489,5 +516,8 @@ fn in_progress(
 
 /// A strong entity tag of what identifies a content.
 fn etag(identity: &[u8]) -> String {
-    format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(identity)[..16]))
+    format!(
+        "\"{}\"",
+        BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(identity)[..16])
+    )
 }

@@ -75,7 +75,10 @@ impl Worker {
                     future::select(future::select(poll, work), stopped).await;
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be reached");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the queue cannot be reached"
+                    );
                     let poll = self.clock().sleep(self.settings.poll);
                     let stopped = stop.wait_for(|stop| *stop);
                     pin_mut!(stopped);

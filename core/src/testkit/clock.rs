@@ -33,7 +33,10 @@ impl Clock for FixedClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let until = self.now().saturating_add(duration).unwrap_or(Timestamp::MAX);
+        let until = self
+            .now()
+            .saturating_add(duration)
+            .unwrap_or(Timestamp::MAX);
         // The sender lives as long as the clock, so this ends only when the time has come.
         let _ = self.0.subscribe().wait_for(|now| *now >= until).await;
     }

@@ -29,7 +29,10 @@ impl MemoryFiles {
     /// The content of a file; "" when there is none.
     pub fn text(&self, path: &FilePath) -> String {
         let files = lock(&self.0);
-        let bytes = files.get(path).map(|bytes| bytes.to_vec()).unwrap_or_default();
+        let bytes = files
+            .get(path)
+            .map(|bytes| bytes.to_vec())
+            .unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -72,7 +75,11 @@ impl FileStore for MemoryFiles {
 
     async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError> {
         let files = lock(&self.0);
-        Ok(files.keys().filter(|path| path.is_below(folder)).cloned().collect())
+        Ok(files
+            .keys()
+            .filter(|path| path.is_below(folder))
+            .cloned()
+            .collect())
     }
 }
 

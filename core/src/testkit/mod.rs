@@ -14,9 +14,7 @@ pub use clock::{FixedClock, SeededEntropy};
 pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 
 use crate::auth::{Client, ClientId, LoopbackRedirects, Scope};
-use crate::export::{
-    Choices, Export, ExportJob, Interaction, JobId, Kickoff, Requester, Review,
-};
+use crate::export::{Choices, Export, ExportJob, Interaction, JobId, Kickoff, Requester, Review};
 use crate::fhir::{PatientId, Record};
 use crate::ports::PatientSummary;
 
