@@ -69,5 +69,5 @@ pub fn write(options: SampleOptions, folder: &Path) -> Result<u64, Failure> {
 
 /// Today, where the records of the demo end.
 pub fn today() -> Date {
-    SystemClock.now().to_zoned(TimeZone::UTC).date()
+    SystemClock.now().to_zoned_datetime(TimeZone::UTC).date()
 }

@@ -52,7 +52,7 @@ impl Session {
 }
 
 /// No session lasts longer than a working day.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(12);
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]

@@ -148,7 +148,7 @@ mod tests {
             audit: audit.clone(),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::default()),
-            lifetime: Duration::from_secs(600),
+            lifetime: Duration::from_mins(10),
         };
         (sessions, clock, audit)
     }

@@ -245,15 +245,14 @@ impl Run<'_> {
     ) -> Result<(), FileError> {
         let length = json.len() as u64 + 1;
         let key = (kind, resource_type);
-        let mut next_part = 1;
-        if let Some(open) = self.open.get(&key)
-            && open.file.size + length > self.limits.file_size
-        {
-            next_part = open.part + 1;
+        let begins = match self.open.get(&key) {
+            None => Some(1),
+            Some(open) if open.file.size + length > self.limits.file_size => Some(open.part + 1),
+            Some(_) => None,
+        };
+        if let Some(part) = begins {
             self.close(key).await?;
-        }
-        if !self.open.contains_key(&key) {
-            let opened = self.begin(kind, resource_type, next_part).await?;
+            let opened = self.begin(kind, resource_type, part).await?;
             self.open.insert(key, opened);
         }
         let Some(open) = self.open.get_mut(&key) else {
@@ -272,7 +271,7 @@ impl Run<'_> {
     }
 
     async fn begin(
-        &self,
+        &mut self,
         kind: FileKind,
         resource_type: ResourceType,
         part: u32,
@@ -355,8 +354,8 @@ mod tests {
         source
     }
 
-    fn patient() -> Result<Value, RecordError> {
-        Ok(json!({"resourceType": "Patient", "id": "p"}))
+    fn patient() -> Value {
+        json!({"resourceType": "Patient", "id": "p"})
     }
 
     #[tokio::test]
@@ -365,7 +364,7 @@ mod tests {
             (0..3).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})));
         let files = Arc::new(MemoryFiles::default());
         let exporter = exporter(
-            source([patient()].into_iter().chain(conditions).collect()),
+            source([Ok(patient())].into_iter().chain(conditions).collect()),
             &files,
             ExportLimits::default(),
         );
@@ -429,7 +428,7 @@ mod tests {
         let files = Arc::new(MemoryFiles::default());
         let job = testkit::job(Interaction::None);
         let records = vec![
-            patient(),
+            Ok(patient()),
             Err(broken),
             Ok(json!({"resourceType": "Condition"})),
         ];
@@ -458,7 +457,7 @@ mod tests {
         let files = Arc::new(MemoryFiles::default());
         let down = Err(RecordError::Source(SourceError::unavailable("gone")));
         let outcome = exporter(
-            source(vec![patient(), down]),
+            source(vec![Ok(patient()), down]),
             &files,
             ExportLimits::default(),
         )
@@ -479,7 +478,7 @@ mod tests {
         job.customise(Choices::form_default(), at(0)).unwrap();
         assert!(matches!(job.state(), JobState::Requested { .. }));
         let records = vec![
-            patient(),
+            Ok(patient()),
             labelled("HIV"),
             labelled("HIV"),
             labelled("PSYTHPN"),

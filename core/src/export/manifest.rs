@@ -127,14 +127,14 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
             let all = "Files added to this export by the hospital";
             format!("{}\n", told(job.attachments(), job.id.to_string(), all))
         }
-        Announcement::Each => (job.attachments().chunks(1))
-            .map(|one| {
-                format!(
-                    "{}\n",
-                    told(one, one[0].key.to_string(), &one[0].description)
-                )
-            })
-            .collect(),
+        Announcement::Each => {
+            let mut text = String::new();
+            for one in job.attachments().chunks(1) {
+                text += &told(one, one[0].key.to_string(), &one[0].description).to_string();
+                text.push('\n');
+            }
+            text
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `job` | [`ExportJob`] and its states |
+//! | `exported` | what one run left: its files |
 //! | `request` | [`Choices`]: what was asked |
 //! | `selection`, `sensitivity` | what goes in, what is withheld |
 //! | `exporter` | one run: source → selection → NDJSON → files |
@@ -13,6 +14,7 @@
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
 mod attachment;
+mod exported;
 mod exporter;
 mod job;
 mod lifetime;
@@ -26,10 +28,11 @@ mod service;
 mod worker;
 
 pub use attachment::{Attachment, AttachmentName, InvalidName};
+pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};
 pub use job::{
-    Claim, Export, ExportJob, ExportedFile, FileKind, FileName, JobId, JobState, Kickoff,
-    NotApplicable, Patience, Progress, Requester, Review, Status, WorkerId,
+    Claim, ExportJob, JobId, JobState, Kickoff, NotApplicable, Patience, Progress, Requester,
+    Review, Status, WorkerId,
 };
 pub use lifetime::Lifetimes;
 pub use links::Links;

@@ -280,7 +280,7 @@ fn read_parameter(value: &Value, pointer: &str) -> Result<Option<Parameter>, Inv
             "from" => parameter.from = read_date(value, &pointer)?,
             "to" => parameter.to = read_date(value, &pointer)?,
             "notes" => {
-                parameter.notes = Some(read_text(value, &pointer)?).filter(|t| !t.is_empty())
+                parameter.notes = Some(read_text(value, &pointer)?).filter(|t| !t.is_empty());
             }
             _ => return Err(unknown(&pointer, "'enabled', 'from', 'to' and 'notes'")),
         }

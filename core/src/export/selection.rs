@@ -368,7 +368,7 @@ mod tests {
     use crate::testkit::record;
     use serde_json::{Value, json};
 
-    fn asking(parameters: Value) -> Selection {
+    fn asking(parameters: &Value) -> Selection {
         Selection::new(Choices::from_json(&json!({"parameters": parameters})).unwrap())
     }
 
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn a_record_goes_with_its_own_part_alone() {
         for &key in ParameterKey::ALL {
-            let selection = asking(json!({key.key(): {"enabled": true}}));
+            let selection = asking(&json!({key.key(): {"enabled": true}}));
             for (resource, part) in one_of_each() {
                 let expected = part.is_none_or(|part| part == key);
                 assert_eq!(goes(&selection, &resource), expected, "{key:?} {resource}");
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn the_hint_for_sources_never_hides_what_would_go() {
         for &key in ParameterKey::ALL {
-            let selection = asking(json!({key.key(): {"enabled": true}}));
+            let selection = asking(&json!({key.key(): {"enabled": true}}));
             for (resource, _) in one_of_each() {
                 let resource_type = record(&resource).resource_type();
                 assert!(
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_matter_itself() {
-        let in_2019 = asking(json!({"visits": {"enabled": true, "from": "2019", "to": "2019"}}));
+        let in_2019 = asking(&json!({"visits": {"enabled": true, "from": "2019", "to": "2019"}}));
         for (expected, dates) in [
             (
                 true,

@@ -41,6 +41,9 @@ pub fn record(resource: &Value) -> Record {
 }
 
 /// A patient.
+///
+/// # Panics
+/// Never: its id is one.
 pub fn patient() -> PatientSummary {
     let Ok(id) = PatientId::parse("p-1") else {
         panic!("p-1 is an id")
@@ -66,6 +69,9 @@ pub fn client() -> Client {
 }
 
 /// The id of [`client`].
+///
+/// # Panics
+/// Never: it is one.
 pub fn client_id() -> ClientId {
     let Some(id) = ClientId::parse("test-app") else {
         panic!("test-app is an id")
@@ -74,6 +80,9 @@ pub fn client_id() -> ClientId {
 }
 
 /// What [`job`] was kicked off with.
+///
+/// # Panics
+/// Never: its URL is one.
 pub fn kickoff(interaction: Interaction) -> Kickoff {
     let Ok(request) = Url::parse("http://127.0.0.1/fhir/Patient/p-1/$ehi-export") else {
         panic!("it is a URL")
