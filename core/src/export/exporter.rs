@@ -307,7 +307,8 @@ impl Run<'_> {
     }
 
     async fn finish(mut self) -> Result<Vec<ExportedFile>, FileError> {
-        while let Some(&key) = self.open.keys().next() {
+        let open: Vec<_> = self.open.keys().copied().collect();
+        for key in open {
             self.close(key).await?;
         }
         self.done
