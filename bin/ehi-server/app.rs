@@ -18,7 +18,9 @@ use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
     UploadLimits, Worker, WorkerId, WorkerSettings,
 };
-use ehi_core::ports::{AuditLog, Clock, Entropy, JobStore, PatientLogin, RecordSource, SessionStore};
+use ehi_core::ports::{
+    AuditLog, Clock, Entropy, JobStore, PatientLogin, RecordSource, SessionStore,
+};
 use url::Url;
 
 use crate::Failure;
@@ -146,7 +148,9 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         test_kickoffs: parts.test_kickoffs,
         allowed_origins: parts.allowed_origins,
         // Room for the boundaries and headers between the files.
-        upload_bytes: usize::try_from(UPLOADS.bytes).unwrap_or(usize::MAX).saturating_add(1 << 20),
+        upload_bytes: usize::try_from(UPLOADS.bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1 << 20),
         version: env!("CARGO_PKG_VERSION"),
         started: clock.now(),
     };

@@ -113,7 +113,9 @@ impl<'de> Deserialize<'de> for HumanDuration {
             .and_then(|duration| Duration::try_from(duration).ok())
             .filter(|duration| *duration >= Duration::from_secs(1));
         duration.map(Self).ok_or_else(|| {
-            de::Error::custom(format!("'{text}' is no duration: write it like '90 min', '8h' or '30 days'"))
+            de::Error::custom(format!(
+                "'{text}' is no duration: write it like '90 min', '8h' or '30 days'"
+            ))
         })
     }
 }
@@ -126,7 +128,9 @@ impl Config {
             .map_err(|error| Failure::because("the configuration is incomplete or wrong", error))?;
         let web = matches!(config.public_url.scheme(), "http" | "https");
         if !web || config.public_url.query().is_some() || config.public_url.fragment().is_some() {
-            return Err(Failure::new("public_url has to be a plain http or https URL"));
+            return Err(Failure::new(
+                "public_url has to be a plain http or https URL",
+            ));
         }
         let local = match config.public_url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",
@@ -144,7 +148,11 @@ impl Config {
 
     /// Whether the test kick-offs are there.
     pub fn test_kickoffs(&self) -> TestKickoffs {
-        if self.test_kickoffs { TestKickoffs::On } else { TestKickoffs::Off }
+        if self.test_kickoffs {
+            TestKickoffs::On
+        } else {
+            TestKickoffs::Off
+        }
     }
 
     /// The named origins as headers.
@@ -160,7 +168,11 @@ pub fn origin(url: &Url) -> Result<HeaderValue, Failure> {
     plain
         .then(|| HeaderValue::from_str(&text).ok())
         .flatten()
-        .ok_or_else(|| Failure::new(format!("'{url}' is no origin: write it like https://admin.example.org")))
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "'{url}' is no origin: write it like https://admin.example.org"
+            ))
+        })
 }
 
 #[cfg(test)]
@@ -172,15 +184,24 @@ mod tests {
 
     fn told(text: &str) -> String {
         let error = Config::parse(text).unwrap_err();
-        format!("{error} {}", error.cause.map(|cause| cause.to_string()).unwrap_or_default())
+        format!(
+            "{error} {}",
+            error
+                .cause
+                .map(|cause| cause.to_string())
+                .unwrap_or_default()
+        )
     }
 
     #[test]
     fn what_is_essential_is_asked_for_by_name() {
         assert!(Config::parse(WHOLE).is_ok());
         for name in ["public_url", "listen", "data", "records", "directory"] {
-            let without: String =
-                WHOLE.lines().filter(|line| !line.starts_with(name)).map(|line| format!("{line}\n")).collect();
+            let without: String = WHOLE
+                .lines()
+                .filter(|line| !line.starts_with(name))
+                .map(|line| format!("{line}\n"))
+                .collect();
             assert!(told(&without).contains(name), "{name}: {}", told(&without));
         }
     }
@@ -191,15 +212,28 @@ mod tests {
         assert_eq!(config.test_kickoffs(), TestKickoffs::Off);
         assert!(config.origins().unwrap().is_empty());
         assert!(told(&WHOLE.replace("https:", "http:")).contains("https"));
-        assert!(Config::parse(&WHOLE.replace("https://ehi.example.org", "http://localhost:8080")).is_ok());
+        assert!(
+            Config::parse(&WHOLE.replace("https://ehi.example.org", "http://localhost:8080"))
+                .is_ok()
+        );
     }
 
     #[test]
     fn durations_are_written_as_people_write_them() {
-        let with = |text: &str| Config::parse(&format!("{WHOLE}[lifetimes]\nfinished = '{text}'\n"));
-        for (text, seconds) in [("90 min", 5_400), ("8h", 28_800), ("30 days", 2_592_000), ("1 week", 604_800)] {
+        let with =
+            |text: &str| Config::parse(&format!("{WHOLE}[lifetimes]\nfinished = '{text}'\n"));
+        for (text, seconds) in [
+            ("90 min", 5_400),
+            ("8h", 28_800),
+            ("30 days", 2_592_000),
+            ("1 week", 604_800),
+        ] {
             let config = with(text).unwrap();
-            assert_eq!(config.lifetimes.times().jobs.finished.as_secs(), seconds, "{text}");
+            assert_eq!(
+                config.lifetimes.times().jobs.finished.as_secs(),
+                seconds,
+                "{text}"
+            );
         }
         for text in ["soon", "0s", "-1 day", ""] {
             assert!(with(text).is_err(), "{text}");
@@ -211,7 +245,10 @@ mod tests {
     fn an_origin_has_no_path() {
         let read = |text: &str| origin(&Url::parse(text).unwrap());
         assert_eq!(read("https://a.example/").unwrap(), "https://a.example");
-        assert_eq!(read("http://127.0.0.1:3000").unwrap(), "http://127.0.0.1:3000");
+        assert_eq!(
+            read("http://127.0.0.1:3000").unwrap(),
+            "http://127.0.0.1:3000"
+        );
         assert!(read("https://a.example/x").is_err() && read("data:x").is_err());
     }
 }

@@ -95,10 +95,15 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
 
 /// Where the EHI app of the IG's authors runs on a developer's machine.
 fn ehi_app_origins() -> Vec<Url> {
-    ["127.0.0.1:3000", "localhost:3000", "127.0.0.1:5005", "localhost:5005"]
-        .iter()
-        .filter_map(|host| Url::parse(&format!("http://{host}")).ok())
-        .collect()
+    [
+        "127.0.0.1:3000",
+        "localhost:3000",
+        "127.0.0.1:5005",
+        "localhost:5005",
+    ]
+    .iter()
+    .filter_map(|host| Url::parse(&format!("http://{host}")).ok())
+    .collect()
 }
 
 /// A dozen made-up patients, made once for each data folder.
@@ -175,7 +180,11 @@ impl Walk {
 
     fn greeting(&self, patients: usize, records: &Path, made_up: bool) -> String {
         let base = &self.base;
-        let whose = if made_up { "made-up patients" } else { "patients" };
+        let whose = if made_up {
+            "made-up patients"
+        } else {
+            "patients"
+        };
         format!(
             "ehi-server demo: {patients} {whose} in {records}\n\
              \n\
@@ -214,14 +223,19 @@ impl Walk {
     fn app_page(&self, query: &str) -> Response {
         let get = |name: &str| {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+            pairs
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
         };
         let base = &self.base;
         let Some(code) = get("code").filter(|code| is_code(code)) else {
             let told = get("error_description").unwrap_or_else(|| "No code came along.".to_owned());
             return page(
                 "Not authorized",
-                &format!("<h1>Not authorized</h1><p>{}</p><p><a href=\"/\">Start again</a></p>", escape(&told)),
+                &format!(
+                    "<h1>Not authorized</h1><p>{}</p><p><a href=\"/\">Start again</a></p>",
+                    escape(&told)
+                ),
             );
         };
         let commands = format!(
@@ -252,7 +266,8 @@ const CHALLENGE: &str = "x_ywIQkkiQj9BFoUDDHc2k8JAa41hm1XFqNWNoGtoIo";
 
 /// Codes are base64url; anything else has no place in a command to copy.
 fn is_code(code: &str) -> bool {
-    code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    code.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn page(title: &str, body: &str) -> Response {
@@ -272,7 +287,9 @@ fn page(title: &str, body: &str) -> Response {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -282,7 +299,11 @@ mod tests {
 
     #[test]
     fn the_demo_app_can_answer_its_own_challenge() {
-        assert!(PkceChallenge::parse(CHALLENGE).unwrap().is_answered_by(VERIFIER));
+        assert!(
+            PkceChallenge::parse(CHALLENGE)
+                .unwrap()
+                .is_answered_by(VERIFIER)
+        );
     }
 
     #[tokio::test]
@@ -291,8 +312,17 @@ mod tests {
         let directory = Directory::parse(include_str!("demo.toml")).unwrap();
         for username in ["admin", "admin2"] {
             let password = format!("{username}-password").into();
-            let credentials = Credentials { username: username.into(), password };
-            assert_eq!(StaffLogin::verify(&directory, credentials).await.unwrap().as_str(), username);
+            let credentials = Credentials {
+                username: username.into(),
+                password,
+            };
+            assert_eq!(
+                StaffLogin::verify(&directory, credentials)
+                    .await
+                    .unwrap()
+                    .as_str(),
+                username
+            );
         }
     }
 }

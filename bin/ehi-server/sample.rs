@@ -60,7 +60,9 @@ pub fn write(options: SampleOptions, folder: &Path) -> Result<u64, Failure> {
         serde_json::to_writer_pretty(&mut file, &patient.bundle)
             .map_err(|error| failed(error.into()))?;
         file.write_all(b"\n").map_err(failed)?;
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+        let file = file
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
         bytes += file.metadata().map_err(failed)?.len();
         fs::rename(&unfinished, folder.join(&patient.file_name)).map_err(failed)?;
     }

@@ -27,9 +27,18 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let directory = Directory::parse(&read(&config.directory, "the directory")?)
         .map_err(|error| Failure::because(config.directory.display().to_string(), error))?;
     for (there, what) in [
-        (directory.has_clients(), "[[client]]: no app could ask for anything"),
-        (directory.has_staff(), "[[staff]]: nobody could release an export"),
-        (directory.has_patients(), "[[patient]]: no patient could log in"),
+        (
+            directory.has_clients(),
+            "[[client]]: no app could ask for anything",
+        ),
+        (
+            directory.has_staff(),
+            "[[staff]]: nobody could release an export",
+        ),
+        (
+            directory.has_patients(),
+            "[[patient]]: no patient could log in",
+        ),
     ] {
         if !there {
             let file = config.directory.display();
@@ -59,6 +68,9 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
 
 fn read(file: &Path, what: &str) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| {
-        Failure::because(format!("{what} cannot be read from {}", file.display()), error)
+        Failure::because(
+            format!("{what} cannot be read from {}", file.display()),
+            error,
+        )
     })
 }

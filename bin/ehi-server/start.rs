@@ -68,13 +68,21 @@ async fn sweep(app: ehi_adapters::http::App, mut stopped: watch::Receiver<bool>)
         match app.exports.sweep().await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "expired exports were removed"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the sweep failed"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the sweep failed")
+            }
         }
         if let Err(error) = app.authorization.sweep().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the sweep of grants failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the sweep of grants failed"
+            );
         }
         if let Err(error) = app.staff.sessions.sweep(app.exports.now()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the sweep of sessions failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the sweep of sessions failed"
+            );
         }
     }
 }

@@ -50,7 +50,6 @@ async fn a_wrong_method_is_405() {
     for (method, path) in [
         (Method::GET, "/auth/token"),
         (Method::PUT, "/auth/authorize"),
-        (Method::GET, "/auth/revoke"),
     ] {
         send(http().request(method, server.url(path)))
             .await

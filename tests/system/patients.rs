@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,13 +17,13 @@ pub const BEN: &str = "ben-2";
 pub type ByKey = BTreeMap<(String, String), Value>;
 
 /// A folder of records, removed at the end of the test.
-#[derive(Debug)]
-pub struct Records(TempDir);
+#[derive(Debug, Clone)]
+pub struct Records(Arc<TempDir>);
 
 impl Records {
     /// An empty folder.
     pub fn empty() -> Self {
-        Self(TempDir::new().unwrap())
+        Self(Arc::new(TempDir::new().unwrap()))
     }
 
     /// Anna and Ben.

@@ -26,6 +26,8 @@ pub struct Server {
     log: Log,
     base: Url,
     data: Data,
+    /// Keeps the folder of records as long as the server.
+    _records: Option<Records>,
 }
 
 /// Where a server keeps its data.
@@ -45,11 +47,10 @@ impl Server {
 
     /// A demo on these records with further command line arguments.
     pub fn demo_with(records: &Records, arguments: &[&str]) -> Self {
-        Self::start(
-            Some(records.folder()),
-            Data::Own(TempDir::new().unwrap()),
-            arguments,
-        )
+        let data = Data::Own(TempDir::new().unwrap());
+        let mut server = Self::start(Some(records.folder()), data, arguments);
+        server._records = Some(records.clone());
+        server
     }
 
     /// A demo that makes its patients itself, into `records` below its data folder.
@@ -79,6 +80,7 @@ impl Server {
             log,
             base,
             data,
+            _records: None,
         }
     }
 

@@ -49,30 +49,20 @@ async fn discovery_tells_what_an_app_has_to_know() {
         for (member, path) in [
             ("authorization_endpoint", "/auth/authorize"),
             ("token_endpoint", "/auth/token"),
-            ("introspection_endpoint", "/auth/introspect"),
-            ("revocation_endpoint", "/auth/revoke"),
             ("jwks_uri", "/auth/jwks.json"),
         ] {
             assert_eq!(found[member], server.url(path), "{member} of {prefix}");
         }
         for (member, needed) in [
-            (
-                "token_endpoint_auth_methods_supported",
-                &["client_secret_basic", "private_key_jwt"][..],
-            ),
-            (
-                "token_endpoint_auth_signing_alg_values_supported",
-                &["RS384", "ES384"],
-            ),
+            ("token_endpoint_auth_methods_supported", &["none"][..]),
             (
                 "grant_types_supported",
-                &["authorization_code", "refresh_token", "client_credentials"],
+                &["authorization_code", "refresh_token"],
             ),
             (
                 "scopes_supported",
                 &[
                     "patient/$ehi-export",
-                    "system/$ehi-export",
                     "launch/patient",
                     "offline_access",
                     "online_access",

@@ -18,7 +18,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cookie::{self, STAFF_COOKIE, SameSite};
-use super::cors::Sender;
 use super::error::{Admin, Problem, bad_state};
 use super::extract::{Payload, Query, field};
 use super::{App, Shared, views};
@@ -26,7 +25,6 @@ use super::{App, Shared, views};
 /// `POST /admin/login`
 pub async fn login(
     State(app): State<Shared>,
-    headers: HeaderMap,
     payload: Result<Payload, Problem>,
 ) -> Result<Response, Admin> {
     let refused = || Problem::unauthorized("The user name or the password is wrong.");
@@ -49,7 +47,7 @@ pub async fn login(
         Err(error) => return Err(error.into()),
     };
     let mut response = Json(json!({"username": session.name})).into_response();
-    let cookie = staff_cookie(&app, &headers, &secret, session.expires_at);
+    let cookie = staff_cookie(&app, &secret, session.expires_at);
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
@@ -75,31 +73,22 @@ pub async fn staff_only(
     let secret = cookie::read(request.headers(), STAFF_COOKIE);
     let secret = secret.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
     let session = app.staff.recognise(&secret).await?;
-    let cookie = staff_cookie(&app, request.headers(), &secret, session.expires_at);
+    let cookie = staff_cookie(&app, &secret, session.expires_at);
     request.extensions_mut().insert(session);
     let mut response = next.run(request).await;
     response.headers_mut().entry(SET_COOKIE).or_insert(cookie);
     Ok(response)
 }
 
-/// A page of a named origin needs a cookie that browsers send across sites; nobody else does.
-fn staff_cookie(
-    app: &App,
-    headers: &HeaderMap,
-    secret: &Secret,
-    expires: Timestamp,
-) -> HeaderValue {
-    let same_site = match Sender::of(headers, app) {
-        Sender::Named => SameSite::None,
-        Sender::Own | Sender::Foreign => SameSite::Lax,
+/// Where other origins are named, their pages have to be able to use the cookie.
+fn staff_cookie(app: &App, secret: &Secret, expires: Timestamp) -> HeaderValue {
+    let same_site = if app.settings.allowed_origins.is_empty() {
+        SameSite::Lax
+    } else {
+        SameSite::None
     };
-    cookie::set(
-        STAFF_COOKIE,
-        secret,
-        app.exports.links().base(),
-        same_site,
-        Some(expires),
-    )
+    let base = app.exports.links().base();
+    cookie::set(STAFF_COOKIE, secret, base, same_site, Some(expires))
 }
 
 /// `GET /admin/jobs`

@@ -48,39 +48,7 @@ fn shared() -> CorsLayer {
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
-        .max_age(Duration::from_secs(600))
-}
-
-/// Who made the browser send a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sender {
-    /// This server's own page, or no browser at all.
-    Own,
-    /// A page of an origin the configuration names.
-    Named,
-    /// Any other page.
-    Foreign,
-}
-
-impl Sender {
-    /// Reads it from `Origin` and `Sec-Fetch-Site`.
-    pub fn of(headers: &HeaderMap, app: &App) -> Self {
-        let own = app.exports.links().base();
-        match headers.get(ORIGIN) {
-            Some(origin) if app.settings.allowed_origins.contains(origin) => Self::Named,
-            Some(origin) if is_own(origin, own) => Self::Own,
-            Some(_) => Self::Foreign,
-            None => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-                None | Some(b"same-origin" | b"none") => Self::Own,
-                Some(_) => Self::Foreign,
-            },
-        }
-    }
-}
-
-fn is_own(origin: &HeaderValue, base: &str) -> bool {
-    let own = url::Url::parse(base).map(|base| base.origin().ascii_serialization());
-    own.is_ok_and(|own| origin.as_bytes() == own.as_bytes())
+        .max_age(Duration::from_mins(10))
 }
 
 /// Refuses changes that another site's page makes the browser ask for.
@@ -91,9 +59,29 @@ pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Ne
     );
     // Logging out by GET changes something too.
     let changes = changes || request.uri().path().ends_with("/logout");
-    if changes && Sender::of(request.headers(), &app) == Sender::Foreign {
+    if changes && is_foreign(request.headers(), &app) {
         let message = "This call came from a page of another site. Name its origin in the configuration if it may.";
         return Admin(Problem::forbidden(message)).into_response();
     }
     next.run(request).await
+}
+
+/// Whether a page that is neither this server's nor of a named origin made the browser send it.
+fn is_foreign(headers: &HeaderMap, app: &App) -> bool {
+    match headers.get(ORIGIN) {
+        Some(origin) => {
+            let named = app.settings.allowed_origins.contains(origin);
+            !named && !is_own(origin, app.exports.links().base())
+        }
+        // Browsers that leave out Origin say this instead; other clients say neither.
+        None => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => false,
+            Some(_) => true,
+        },
+    }
+}
+
+fn is_own(origin: &HeaderValue, base: &str) -> bool {
+    let own = url::Url::parse(base).map(|base| base.origin().ascii_serialization());
+    own.is_ok_and(|own| origin.as_bytes() == own.as_bytes())
 }

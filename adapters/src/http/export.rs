@@ -6,7 +6,9 @@ use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER};
+use axum::http::header::{
+    ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk};
@@ -88,6 +90,20 @@ pub async fn kick_off(
         insert(headers, LINK, &form_link(&form, client.as_ref()));
     }
     Ok(response)
+}
+
+/// Anything else below a patient: another operation is not there, another method does not apply.
+pub async fn other_operation(
+    Path((_, operation)): Path<(String, String)>,
+    method: axum::http::Method,
+    uri: Uri,
+) -> Response {
+    if operation != "$ehi-export" {
+        return Fhir(Problem::not_found()).into_response();
+    }
+    let mut response = super::error::wrong_method(method, uri).await;
+    insert(response.headers_mut(), ALLOW, "POST");
+    response
 }
 
 /// The patient makes their choices in the form. A body may come along as long as it asks for
@@ -328,7 +344,11 @@ async fn choose(
     payload: &Payload,
 ) -> Result<ExportJob, Problem> {
     let choices = match payload {
-        Payload::Empty => Choices::form_default(),
+        Payload::Empty => {
+            return Err(Problem::invalid(
+                "Send the choices as JSON: {\"parameters\": {…}, \"authorizations\": {…}}, or {} for all of the record.",
+            ));
+        }
         Payload::Json(body) => Choices::from_json(body)?,
         Payload::Form(form) => choices_from_form(form)?,
     };

@@ -10,9 +10,12 @@ use axum::http::header::{
     ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use ehi_core::export::{Download, ExportService, UseCaseError};
+use ehi_core::fhir::IssueCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::error::Problem;
 
 /// What of a file is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +72,17 @@ pub async fn send(
         Part::Unchanged => (StatusCode::NOT_MODIFIED, 0..0),
         Part::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
     };
+    if status == StatusCode::RANGE_NOT_SATISFIABLE {
+        let message = format!(
+            "The file ends at byte {}; ask for a part before that.",
+            download.size
+        );
+        let mut response = Problem::new(status, IssueCode::Invalid, message).into_response();
+        if let Ok(size) = HeaderValue::from_str(&format!("bytes */{}", download.size)) {
+            response.headers_mut().insert(CONTENT_RANGE, size);
+        }
+        return Ok(response);
+    }
     let length = range.end - range.start;
     let body = if length == 0 {
         Body::empty()
@@ -88,10 +102,6 @@ pub async fn send(
     insert(CACHE_CONTROL, "private, no-cache");
     match status {
         StatusCode::NOT_MODIFIED => return Ok(response),
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            insert(CONTENT_RANGE, &format!("bytes */{}", download.size));
-            return Ok(response);
-        }
         StatusCode::PARTIAL_CONTENT => {
             let (first, last) = (range.start, range.end.saturating_sub(1));
             insert(

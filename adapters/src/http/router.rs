@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::Request;
-use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use ehi_core::export::{Interaction, Review};
+use ehi_core::fhir::IssueCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveHeadersLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 
+use super::error::Problem;
 use super::export::Mount;
 use super::poll_limit::PollLimit;
 use super::{App, Shared, TestKickoffs};
@@ -70,6 +73,7 @@ pub fn router(app: App) -> Router {
         .fallback(error::unknown_route)
         .layer(Extension(Arc::new(PollLimit::default())))
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn_with_state(app.clone(), refuse_large))
         .layer(RequestBodyTimeoutLayer::new(STALLED))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(map_response(headers::complete))
@@ -88,8 +92,30 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// Refuses a body that says it is too large before any of it is read. One that does not say how
+/// large it is, is cut off where the limit is.
+async fn refuse_large(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let limit = if path.ends_with("/add-files") {
+        app.settings.upload_bytes
+    } else {
+        BODY
+    };
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit as u64) {
+        let message = format!("The body is too large: at most {limit} bytes are taken here.");
+        let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, message);
+        return error::by_path(path, problem);
+    }
+    next.run(request).await
+}
+
 /// A request in the log. The query stays out: codes and states travel in it.
-fn span<B>(request: &Request<B>) -> tracing::Span {
+fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let id = request
         .headers()
         .get("x-request-id")
@@ -118,7 +144,10 @@ fn fhir_mounts(app: &App) -> Router<Shared> {
     });
     shown.fold(Router::new(), |router, mount| {
         let endpoint = Router::new()
-            .route("/Patient/{id}/{operation}", post(export::kick_off))
+            .route(
+                "/Patient/{id}/{operation}",
+                post(export::kick_off).fallback(export::other_operation),
+            )
             .route("/metadata", get(fhir::metadata))
             .route("/OperationDefinition/ehi-export", get(fhir::operation))
             .route(

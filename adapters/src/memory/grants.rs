@@ -36,7 +36,7 @@ struct Family {
 }
 
 /// How long a used code is remembered beyond its end, so that a late second use is recognised.
-const REMEMBER: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+const REMEMBER: std::time::Duration = std::time::Duration::from_hours(24);
 
 #[async_trait]
 impl GrantStore for MemoryGrants {

@@ -44,7 +44,7 @@ pub struct ExportedFile {
 pub enum FileKind {
     /// Records.
     Output,
-    /// OperationOutcomes about records that could not be read.
+    /// `OperationOutcomes` about records that could not be read.
     Error,
 }
 

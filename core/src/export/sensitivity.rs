@@ -4,7 +4,7 @@
 //! several ways leaves only if every one of them was authorised. Psychotherapy notes are not part
 //! of the electronic health information one can ask for (45 CFR 164.501) and never leave.
 //!
-//! Source of the labels: HL7 v3 ActCode (InformationSensitivityPolicy) and v3 Confidentiality.
+//! Source of the labels: HL7 v3 `ActCode` (`InformationSensitivityPolicy`) and v3 Confidentiality.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub enum Protection {
     PsychotherapyNote,
 }
 
-/// The names v3 ActCode goes by in records of different ages.
+/// The names v3 `ActCode` goes by in records of different ages.
 const ACT_CODE: &[&str] = &[
     "http://terminology.hl7.org/CodeSystem/v3-ActCode",
     "http://hl7.org/fhir/v3/ActCode",
@@ -37,7 +37,7 @@ const CONFIDENTIALITY: &[&str] = &[
     "urn:oid:2.16.840.1.113883.5.25",
 ];
 
-/// Labels of v3 ActCode. DVD is developmental disability, not domestic violence.
+/// Labels of v3 `ActCode`. DVD is developmental disability, not domestic violence.
 const LABELS: &[(&str, &[AuthorizationKey])] = &[
     ("HIV", &[Hiv]),
     ("ETH", &[AlcoholAndDrug]),
