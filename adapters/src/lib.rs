@@ -2,5 +2,7 @@
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
+#[cfg(feature = "records-bundles")]
+pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
