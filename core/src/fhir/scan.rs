@@ -137,7 +137,10 @@ impl<'a> Scanner<'a> {
             let letters = &this.out[name.start + 1..name.end - 1];
             let bit = 1 << (fingerprint(letters) & 63);
             let is_type = letters == b"resourceType";
-            if seen & bit != 0 && this.is_duplicate(start, &elements[first..], letters) {
+            if seen & bit != 0
+                && this.flaw.is_none()
+                && this.is_duplicate(start, &elements[first..], letters)
+            {
                 this.mar(Flaw::Duplicate);
             }
             seen |= bit;
