@@ -154,12 +154,12 @@ impl Directory {
 
     /// Whether any member of staff can log in.
     pub fn has_staff(&self) -> bool {
-        !self.staff.accounts.is_empty()
+        !self.staff.by_name.is_empty()
     }
 
     /// Whether any patient can log in.
     pub fn has_patients(&self) -> bool {
-        !self.patients.accounts.is_empty()
+        !self.patients.by_name.is_empty()
     }
 }
 
@@ -201,7 +201,7 @@ pub fn hash_password(password: &SecretString) -> Result<String, LoginError> {
 /// User names with their password hashes, and who each of them is.
 #[derive(Debug)]
 struct Accounts<T> {
-    accounts: HashMap<String, (Arc<str>, T)>,
+    by_name: HashMap<String, (Arc<str>, T)>,
     /// A hash nobody has the password of: an unknown name takes as long as a wrong password.
     nobody: Arc<str>,
     /// Each check takes 19 MiB and a core for a moment; a crowd has to queue.
@@ -225,14 +225,14 @@ impl<T: Clone + Debug> Accounts<T> {
             }
         }
         Ok(Self {
-            accounts,
+            by_name: accounts,
             nobody: NOBODY.into(),
             turns: Semaphore::new(4),
         })
     }
 
     async fn verify(&self, credentials: Credentials) -> Result<T, LoginError> {
-        let account = self.accounts.get(&credentials.username);
+        let account = self.by_name.get(&credentials.username);
         let hash = account.map_or(&self.nobody, |(hash, _)| hash).clone();
         let unavailable =
             |error: &dyn std::error::Error| LoginError::Unavailable(error.to_string().into());

@@ -73,6 +73,14 @@ fn entries_without_a_resource_are_passed_over() {
 }
 
 #[test]
+fn what_stands_beside_a_resource_does_not_mar_it() {
+    let items = bundle(&format!(
+        "{{\"resourceType\":\"Bundle\",\"id\":\"\t\",\"entry\":[{{\"fullUrl\":\"\t\",\"resource\":{PATIENT},\"search\":\"\\x\"}}]}}"
+    ));
+    assert_eq!(show(&items), [PATIENT]);
+}
+
+#[test]
 fn a_broken_entry_is_reported_and_the_next_one_is_read() {
     let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(130), "]".repeat(130));
     for (entry, reason) in [
