@@ -14,7 +14,6 @@
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
-<<<<<<< HEAD
 #[cfg(feature = "directory")]
 pub mod directory;
 #[cfg(feature = "fs")]
@@ -27,8 +26,6 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
-=======
->>>>>>> records
 #[cfg(feature = "records-bundles")]
 pub mod records;
 #[cfg(feature = "sample")]
