@@ -69,7 +69,7 @@ pub struct Wired {
 }
 
 /// An authorization code has to be used within this time.
-const CODE: Duration = Duration::from_secs(120);
+const CODE: Duration = Duration::from_mins(2);
 
 /// What staff may attach at once.
 const UPLOADS: UploadLimits = UploadLimits {

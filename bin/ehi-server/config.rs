@@ -184,13 +184,8 @@ mod tests {
 
     fn told(text: &str) -> String {
         let error = Config::parse(text).unwrap_err();
-        format!(
-            "{error} {}",
-            error
-                .cause
-                .map(|cause| cause.to_string())
-                .unwrap_or_default()
-        )
+        let cause = error.cause.as_ref().map(ToString::to_string);
+        format!("{error} {}", cause.unwrap_or_default())
     }
 
     #[test]

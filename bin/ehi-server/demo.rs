@@ -17,6 +17,8 @@ use ehi_adapters::picker::PatientPicker;
 use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::SampleOptions;
 use ehi_core::export::Lifetimes;
+use ehi_core::ports::RecordSource;
+use tempfile::TempDir;
 use url::Url;
 
 use crate::Failure;
@@ -37,7 +39,7 @@ pub struct DemoArguments {
     /// The folder to keep made-up patients, files and keys in; a temporary one unless it is given
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Another origin whose pages may use cookies, such as http://127.0.0.1:4000
+    /// Another origin whose pages may use cookies, such as `http://127.0.0.1:4000`
     #[arg(long)]
     allow_origin: Vec<Url>,
 }
@@ -46,36 +48,50 @@ pub struct DemoArguments {
 pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
     // Kept until the end: dropping it deletes the folder.
     let temporary;
-    let data = match arguments.data {
-        Some(data) => data,
-        None => {
-            temporary = tempfile::tempdir()
-                .map_err(|error| Failure::because("no temporary folder can be made", error))?;
-            temporary.path().to_owned()
-        }
+    let data = if let Some(data) = arguments.data {
+        data
+    } else {
+        temporary = temporary_folder()?;
+        temporary.path().to_owned()
     };
-    let (records, made_up) = match arguments.records {
-        Some(records) => (records, false),
-        None => (made_up_records(&data)?, true),
+    let (records, whose) = match arguments.records {
+        Some(records) => (records, "patients"),
+        None => (made_up_records(&data)?, "made-up patients"),
     };
     let source = BundleFolder::open(&records)
         .await
         .map_err(|error| Failure::because("the records cannot be read", error))?;
     let patients = source.patient_count();
-    let source = Arc::new(source);
+    let about = format!("{patients} {whose} in {}", records.display());
+    let origins: Vec<Url> = (arguments.allow_origin.into_iter())
+        .chain(ehi_app_origins())
+        .collect();
+    run_on(Arc::new(source), &about, arguments.port, &data, &origins).await
+}
+
+/// Runs the demo with the patients of your own source, on this port of 127.0.0.1. Its files and
+/// keys go when it ends.
+pub async fn serve(source: Arc<dyn RecordSource>, port: u16) -> Result<(), Failure> {
+    let data = temporary_folder()?;
+    let origins = ehi_app_origins();
+    run_on(source, "your own patients", port, data.path(), &origins).await
+}
+
+async fn run_on(
+    source: Arc<dyn RecordSource>,
+    about: &str,
+    port: u16,
+    data: &Path,
+    origins: &[Url],
+) -> Result<(), Failure> {
     let directory = Directory::parse(include_str!("demo.toml"))
         .map_err(|error| Failure::because("the demo's directory is broken", error))?;
-
-    let listener = start::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))).await?;
+    let listener = start::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let address = listener
         .local_addr()
         .map_err(|error| Failure::because("the address cannot be told", error))?;
     let base = Url::parse(&format!("http://{address}"))
         .map_err(|error| Failure::because("the address is no URL", error))?;
-    let mut allowed_origins = Vec::new();
-    for named in arguments.allow_origin.iter().chain(&ehi_app_origins()) {
-        allowed_origins.push(origin(named)?);
-    }
     let parts = Parts {
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
@@ -83,14 +99,19 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
         directory: Arc::new(directory),
         lifetimes: times(),
         test_kickoffs: TestKickoffs::On,
-        allowed_origins,
+        allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
         workers: 2,
     };
-    let wired = wire(parts, &data).await?;
+    let wired = wire(parts, data).await?;
     let walk = Walk::new(&base);
     let router = router(wired.app.clone()).merge(walk.routes());
-    say(&walk.greeting(patients, &records, made_up));
+    say(&walk.greeting(about));
     start::run(listener, router, wired).await
+}
+
+fn temporary_folder() -> Result<TempDir, Failure> {
+    tempfile::tempdir()
+        .map_err(|error| Failure::because("no temporary folder can be made", error))
 }
 
 /// Where the EHI app of the IG's authors runs on a developer's machine.
@@ -178,15 +199,10 @@ impl Walk {
             )
     }
 
-    fn greeting(&self, patients: usize, records: &Path, made_up: bool) -> String {
+    fn greeting(&self, about: &str) -> String {
         let base = &self.base;
-        let whose = if made_up {
-            "made-up patients"
-        } else {
-            "patients"
-        };
         format!(
-            "ehi-server demo: {patients} {whose} in {records}\n\
+            "ehi-server demo: {about}\n\
              \n\
              Take a record out in the browser: open\n  {base}/\n\
              and follow the first link. Everybody may be any patient: never use it for real records.\n\
@@ -199,8 +215,7 @@ impl Walk {
              curl -c staff.txt -d username=admin -d password=admin-password {base}/admin/login\n  \
              curl -b staff.txt {base}/admin/jobs\n\
              \n\
-             Ctrl-C ends it.",
-            records = records.display(),
+             Ctrl-C ends it."
         )
     }
 

@@ -26,7 +26,7 @@ pub fn say_error(error: &dyn Error) {
     let mut text = format!("ehi-server: {error}");
     let mut cause = error.source();
     while let Some(below) = cause {
-        text.push_str(&format!("\n  because: {below}"));
+        text = format!("{text}\n  because: {below}");
         cause = below.source();
     }
     let _ = writeln!(io::stderr(), "{text}");

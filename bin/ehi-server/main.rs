@@ -1,22 +1,9 @@
-//! `ehi-server`: a patient takes their whole health record out of a hospital's systems.
-//!
-//! - `ehi-server demo` runs everything with made-up patients, no configuration needed.
-//! - `ehi-server serve --config FILE` is the real one.
-//! - `ehi-server sample` writes made-up records.
-//! - `ehi-server hash-password` makes the hashes of the directory file.
-
-mod app;
-mod config;
-mod demo;
-mod log;
-mod password;
-mod sample;
-mod serve;
-mod start;
+//! The command line of `ehi-server`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ehi_server::{demo, log, password, sample, serve};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -53,35 +40,6 @@ async fn main() -> ExitCode {
         Err(error) => {
             log::say_error(&error);
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// What went wrong, for whoever typed the command.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-struct Failure {
-    message: String,
-    #[source]
-    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl Failure {
-    fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            cause: None,
-        }
-    }
-
-    /// A failure with what lies below it.
-    fn because(
-        message: impl Into<String>,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            message: message.into(),
-            cause: Some(cause.into()),
         }
     }
 }

@@ -69,7 +69,7 @@ async fn sweep(app: ehi_adapters::http::App, mut stopped: watch::Receiver<bool>)
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "expired exports were removed"),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the sweep failed")
+                tracing::error!(error = &error as &dyn std::error::Error, "the sweep failed");
             }
         }
         if let Err(error) = app.authorization.sweep().await {

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 /// A job as JSON.
 pub fn job(job: &ExportJob, links: &Links) -> Value {
-    let completed = job.completed_at().map_or(0, jiff::Timestamp::as_millisecond);
+    let completed = job
+        .completed_at()
+        .map_or(0, jiff::Timestamp::as_millisecond);
     let attachments: Vec<Value> = (job.attachments().iter())
         .map(|attachment| attachment_json(job, attachment, links))
         .collect();

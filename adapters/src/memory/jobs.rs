@@ -133,7 +133,7 @@ mod tests {
         )
     }
 
-    const LEASE: Duration = Duration::from_secs(60);
+    const LEASE: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn a_lost_update_is_refused() {

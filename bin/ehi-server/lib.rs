@@ -1,0 +1,47 @@
+//! The wiring of ehi-server: which adapter is plugged into which port, and the commands of the
+//! binary.
+//!
+//! - [`demo`]: everything on one machine with made-up patients, no configuration needed; with
+//!   [`demo::serve`] your own [`RecordSource`](ehi_core::ports::RecordSource) is tried out.
+//! - [`serve`]: the real one, as a [configuration file](config) says.
+//! - [`app`]: the wiring itself, for servers with parts of their own.
+//! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
+
+pub mod app;
+pub mod config;
+pub mod demo;
+pub mod log;
+pub mod password;
+pub mod sample;
+pub mod serve;
+pub mod start;
+
+/// What went wrong, for whoever typed the command.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    message: String,
+    #[source]
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure that says it all.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            cause: None,
+        }
+    }
+
+    /// A failure with what lies below it.
+    pub fn because(
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            message: message.into(),
+            cause: Some(cause.into()),
+        }
+    }
+}
