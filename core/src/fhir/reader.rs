@@ -93,6 +93,9 @@ pub struct RecordReader {
     buffer: Vec<u8>,
     /// What of the buffer is still to be read.
     window: Range<usize>,
+    /// How long the window must be for another look at what it holds. Doubles, so that a long
+    /// record that comes in little pieces is not read again with each of them.
+    worthwhile: usize,
     /// The source has no more bytes than the window.
     ended: bool,
     /// The number of the current entry or line.
@@ -136,6 +139,7 @@ impl RecordReader {
             state: State::Start,
             buffer: Vec::new(),
             window: 0..0,
+            worthwhile: 0,
             ended: false,
             number: 0,
             is_bundle: false,
@@ -176,6 +180,10 @@ impl RecordReader {
     /// The records that have come in whole, in the order of the source, and those that could not
     /// be read.
     pub fn read(&mut self) -> Vec<Result<Record, BrokenRecord>> {
+        if self.window.len() < self.worthwhile && !self.ended {
+            return Vec::new();
+        }
+        self.worthwhile = 0;
         while !self.is_done() {
             match self.step() {
                 Ok(()) => {}
@@ -234,7 +242,10 @@ impl RecordReader {
                 self.window.start += scanned.at;
                 Ok(scanned)
             }
-            Err(Stop::End) if source.len() < limit && !self.ended => Err(Halt::More),
+            Err(Stop::End) if source.len() < limit && !self.ended => {
+                self.worthwhile = (held * 2).min(limit);
+                Err(Halt::More)
+            }
             Err(Stop::End) if held >= limit => {
                 let reason = RecordSyntaxError::TooLong { limit };
                 Err(Halt::Skip(reason, scanned.resource_type))

@@ -145,7 +145,7 @@ impl<'a> Scanner<'a> {
             }
             seen |= bit;
             if is_type {
-                let name = this.out[value..this.written].trim_ascii();
+                let name = &this.out[value..this.written];
                 this.resource_type = name
                     .strip_prefix(b"\"")
                     .and_then(|name| name.strip_suffix(b"\""))
