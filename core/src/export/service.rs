@@ -385,7 +385,8 @@ impl ExportService {
             }
             Content::Made(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                let part = bytes.slice(place(range.start)..place(range.end));
+                let start = place(range.start);
+                let part = bytes.slice(start..place(range.end).max(start));
                 Ok(stream::iter([Ok(part)]).boxed())
             }
         }
