@@ -411,8 +411,12 @@ impl ExportService {
             .await?;
         let mut removed = 0;
         for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            self.remove_as(Actor::Server, Action::Expire, job).await?;
-            removed += 1;
+            match self.remove_as(Actor::Server, Action::Expire, job).await {
+                Ok(_) => removed += 1,
+                // Somebody else was faster.
+                Err(UseCaseError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(removed)
     }
