@@ -449,13 +449,16 @@ impl ExportService {
         transition: impl Fn(&mut ExportJob, Timestamp) -> Result<T, NotApplicable>,
     ) -> Result<(ExportJob, T), UseCaseError> {
         let mut job = self.live(id).await?;
+        let mut value = transition(&mut job, self.ports.clock.now())?;
+        self.audit(actor, action, &job).await?;
         loop {
-            let value = transition(&mut job, self.ports.clock.now())?;
-            self.audit(actor.clone(), action, &job).await?;
             match self.ports.jobs.update(&job).await {
                 Ok(job) => return Ok((job, value)),
                 // Each round somebody else made progress, so this ends.
-                Err(StoreError::Conflict) => job = self.live(id).await?,
+                Err(StoreError::Conflict) => {
+                    job = self.live(id).await?;
+                    value = transition(&mut job, self.ports.clock.now())?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
