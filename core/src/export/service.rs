@@ -480,10 +480,15 @@ impl ExportService {
             .ok_or(UseCaseError::NotFound)?;
         // From here on the job is gone for everybody; files that cannot be deleted now are no
         // reason to say otherwise.
-        if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
-            tracing::error!(job = %job.id, error = &error as &dyn std::error::Error, "files of a removed job remain");
-        }
+        self.empty(job).await;
         Ok(removed)
+    }
+
+    /// Deletes every file of a job.
+    pub(super) async fn empty(&self, job: &ExportJob) {
+        if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
+            tracing::error!(job = %job.id, error = &error as &dyn std::error::Error, "files of a job that is over remain");
+        }
     }
 
     pub(super) async fn audit(
