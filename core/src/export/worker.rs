@@ -8,7 +8,7 @@ use futures::pin_mut;
 use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
-use super::{Claim, ExportError, ExportJob, Patience, WorkerId};
+use super::{Claim, ExportError, ExportJob, Patience, Status, WorkerId};
 use crate::ports::{Clock, JobStore, StoreError};
 
 /// How a worker works.
@@ -178,9 +178,19 @@ impl Worker {
         }
     }
 
-    /// Deletes what a lost or failed attempt wrote. What cannot be deleted now goes with the job.
+    /// Deletes what a lost or failed attempt wrote, and all there is when the job itself is over:
+    /// then nobody else comes for what was written behind its back. What cannot be deleted now
+    /// goes with the job.
     async fn discard(&self, job: &ExportJob, claim: &Claim) {
-        let folder = job.attempt_folder(claim.attempt);
+        let over = match self.jobs.get(job.id).await {
+            Ok(stored) => stored.is_none_or(|job| job.status() == Status::Rejected),
+            Err(_) => false,
+        };
+        let folder = if over {
+            job.folder()
+        } else {
+            job.attempt_folder(claim.attempt)
+        };
         if let Err(error) = self.exporter.files.delete_prefix(&folder).await {
             tracing::warn!(job = %job.id, error = &error as &dyn std::error::Error, "files of a lost attempt remain");
         }
