@@ -64,13 +64,13 @@ impl Worker {
     /// Works until `stop` turns true. An export that runs then is given back to the queue.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let mut changes = self.jobs.subscribe();
-        while !*stop.borrow() {
+        while !is_stopped(&stop) {
             match self.work(&mut stop).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let poll = self.clock().sleep(self.settings.poll);
-                    let work = changes.changed();
-                    let stopped = stop.wait_for(|stop| *stop);
+                    let work = changed(&mut changes);
+                    let stopped = stopped(&mut stop);
                     pin_mut!(work, stopped);
                     future::select(future::select(poll, work), stopped).await;
                 }
@@ -80,7 +80,7 @@ impl Worker {
                         "the queue cannot be reached"
                     );
                     let poll = self.clock().sleep(self.settings.poll);
-                    let stopped = stop.wait_for(|stop| *stop);
+                    let stopped = stopped(&mut stop);
                     pin_mut!(stopped);
                     future::select(poll, stopped).await;
                 }
@@ -151,7 +151,7 @@ impl Worker {
         let counter = Counter::default();
         let export = self.exporter.run(job, claim.attempt, &counter);
         let alive = self.stay_alive(claim, &counter);
-        let stopped = stop.wait_for(|stop| *stop);
+        let stopped = stopped(stop);
         pin_mut!(export, alive, stopped);
         let interrupted = future::select(alive, stopped);
         match future::select(export, interrupted).await {
@@ -198,6 +198,23 @@ impl Worker {
 
     fn clock(&self) -> &dyn Clock {
         &*self.exporter.clock
+    }
+}
+
+/// Whether the worker should stop. Whoever could tell it being gone is as good as being told.
+fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Waits until the worker should stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits until there may be work. A store that tells nothing any more leaves that to polling.
+async fn changed(changes: &mut watch::Receiver<()>) {
+    if changes.changed().await.is_err() {
+        future::pending::<()>().await;
     }
 }
 
