@@ -237,3 +237,6 @@ impl ExportService {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -534,3 +534,6 @@ fn etag(identity: &[u8]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(identity)[..16])
     )
 }
+
+#[cfg(test)]
+mod tests;

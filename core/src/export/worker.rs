@@ -225,3 +225,6 @@ fn reason(error: &ExportError) -> &'static str {
         ExportError::Files(_) => "The exported files could not be stored.",
     }
 }
+
+#[cfg(test)]
+mod tests;
