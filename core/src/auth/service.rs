@@ -412,3 +412,6 @@ fn down(error: StoreError) -> OAuthError {
     );
     unavailable()
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ pub fn attachment_json(job: &ExportJob, attachment: &Attachment, links: &Links) 
         "creation": attachment.created_at.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@
 mod attachment;
 mod exported;
 mod exporter;
+#[cfg(test)]
+mod fixture;
 mod job;
 mod lifetime;
 mod links;

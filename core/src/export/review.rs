@@ -120,7 +120,8 @@ impl ExportService {
         let actor = Actor::Staff(staff.clone());
         let decline = |job: &mut ExportJob, now| job.reject(reason.clone(), now);
         let (job, ()) = self.change(id, actor, Action::Reject, decline).await?;
-        self.ports.files.delete_prefix(&job.folder()).await?;
+        // Nobody can fetch them any more; what cannot be deleted now goes with the job.
+        self.empty(&job).await;
         Ok(job)
     }
 
@@ -247,3 +248,6 @@ impl ExportService {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -390,7 +390,8 @@ impl ExportService {
             }
             Content::Made(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                let part = bytes.slice(place(range.start)..place(range.end));
+                let start = place(range.start);
+                let part = bytes.slice(start..place(range.end).max(start));
                 Ok(stream::iter([Ok(part)]).boxed())
             }
         }
@@ -415,8 +416,12 @@ impl ExportService {
             .await?;
         let mut removed = 0;
         for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            self.remove_as(Actor::Server, Action::Expire, job).await?;
-            removed += 1;
+            match self.remove_as(Actor::Server, Action::Expire, job).await {
+                Ok(_) => removed += 1,
+                // Somebody else was faster.
+                Err(UseCaseError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(removed)
     }
@@ -449,13 +454,16 @@ impl ExportService {
         transition: impl Fn(&mut ExportJob, Timestamp) -> Result<T, NotApplicable>,
     ) -> Result<(ExportJob, T), UseCaseError> {
         let mut job = self.live(id).await?;
+        let mut value = transition(&mut job, self.ports.clock.now())?;
+        self.audit(actor, action, &job).await?;
         loop {
-            let value = transition(&mut job, self.ports.clock.now())?;
-            self.audit(actor.clone(), action, &job).await?;
             match self.ports.jobs.update(&job).await {
                 Ok(job) => return Ok((job, value)),
                 // Each round somebody else made progress, so this ends.
-                Err(StoreError::Conflict) => job = self.live(id).await?,
+                Err(StoreError::Conflict) => {
+                    job = self.live(id).await?;
+                    value = transition(&mut job, self.ports.clock.now())?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -477,10 +485,15 @@ impl ExportService {
             .ok_or(UseCaseError::NotFound)?;
         // From here on the job is gone for everybody; files that cannot be deleted now are no
         // reason to say otherwise.
-        if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
-            tracing::error!(job = %job.id, error = &error as &dyn std::error::Error, "files of a removed job remain");
-        }
+        self.empty(job).await;
         Ok(removed)
+    }
+
+    /// Deletes every file of a job.
+    pub(super) async fn empty(&self, job: &ExportJob) {
+        if let Err(error) = self.ports.files.delete_prefix(&job.folder()).await {
+            tracing::error!(job = %job.id, error = &error as &dyn std::error::Error, "files of a job that is over remain");
+        }
     }
 
     pub(super) async fn audit(
@@ -526,3 +539,6 @@ fn etag(identity: &[u8]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(identity)[..16])
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use futures::pin_mut;
 use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
-use super::{Claim, ExportError, ExportJob, Patience, WorkerId};
+use super::{Claim, ExportError, ExportJob, Patience, Status, WorkerId};
 use crate::ports::{Clock, JobStore, StoreError};
 
 /// How a worker works.
@@ -64,13 +64,13 @@ impl Worker {
     /// Works until `stop` turns true. An export that runs then is given back to the queue.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let mut changes = self.jobs.subscribe();
-        while !*stop.borrow() {
+        while !is_stopped(&stop) {
             match self.work(&mut stop).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let poll = self.clock().sleep(self.settings.poll);
-                    let work = changes.changed();
-                    let stopped = stop.wait_for(|stop| *stop);
+                    let work = changed(&mut changes);
+                    let stopped = stopped(&mut stop);
                     pin_mut!(work, stopped);
                     future::select(future::select(poll, work), stopped).await;
                 }
@@ -80,7 +80,7 @@ impl Worker {
                         "the queue cannot be reached"
                     );
                     let poll = self.clock().sleep(self.settings.poll);
-                    let stopped = stop.wait_for(|stop| *stop);
+                    let stopped = stopped(&mut stop);
                     pin_mut!(stopped);
                     future::select(poll, stopped).await;
                 }
@@ -151,7 +151,7 @@ impl Worker {
         let counter = Counter::default();
         let export = self.exporter.run(job, claim.attempt, &counter);
         let alive = self.stay_alive(claim, &counter);
-        let stopped = stop.wait_for(|stop| *stop);
+        let stopped = stopped(stop);
         pin_mut!(export, alive, stopped);
         let interrupted = future::select(alive, stopped);
         match future::select(export, interrupted).await {
@@ -178,9 +178,19 @@ impl Worker {
         }
     }
 
-    /// Deletes what a lost or failed attempt wrote. What cannot be deleted now goes with the job.
+    /// Deletes what a lost or failed attempt wrote, and all there is when the job itself is over:
+    /// then nobody else comes for what was written behind its back. What cannot be deleted now
+    /// goes with the job.
     async fn discard(&self, job: &ExportJob, claim: &Claim) {
-        let folder = job.attempt_folder(claim.attempt);
+        let over = match self.jobs.get(job.id).await {
+            Ok(stored) => stored.is_none_or(|job| job.status() == Status::Rejected),
+            Err(_) => false,
+        };
+        let folder = if over {
+            job.folder()
+        } else {
+            job.attempt_folder(claim.attempt)
+        };
         if let Err(error) = self.exporter.files.delete_prefix(&folder).await {
             tracing::warn!(job = %job.id, error = &error as &dyn std::error::Error, "files of a lost attempt remain");
         }
@@ -191,6 +201,23 @@ impl Worker {
     }
 }
 
+/// Whether the worker should stop. Whoever could tell it being gone is as good as being told.
+fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Waits until the worker should stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits until there may be work. A store that tells nothing any more leaves that to polling.
+async fn changed(changes: &mut watch::Receiver<()>) {
+    if changes.changed().await.is_err() {
+        future::pending::<()>().await;
+    }
+}
+
 /// What the app is told of a failed export.
 fn reason(error: &ExportError) -> &'static str {
     match error {
@@ -198,3 +225,6 @@ fn reason(error: &ExportError) -> &'static str {
         ExportError::Files(_) => "The exported files could not be stored.",
     }
 }
+
+#[cfg(test)]
+mod tests;

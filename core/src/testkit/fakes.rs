@@ -140,6 +140,11 @@ impl SessionStore for Sessions {
 pub struct RecordedAudit(Mutex<Vec<AuditEvent>>);
 
 impl RecordedAudit {
+    /// The entries, in order.
+    pub fn events(&self) -> Vec<AuditEvent> {
+        lock(&self.0).clone()
+    }
+
     /// What was done, in order.
     pub fn actions(&self) -> Vec<Action> {
         lock(&self.0).iter().map(|event| event.action).collect()

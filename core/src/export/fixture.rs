@@ -1,0 +1,333 @@
+//! Doubles for the tests of the use cases: a shelf of jobs behind a mock, and jobs in every state.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
+    ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
+    Patience, UploadLimits, WorkerId,
+};
+use crate::auth::{Access, StaffName, Subject};
+use crate::fhir::{PatientId, ResourceType};
+use crate::ports::{
+    AuditLog, FileStore, FileWriter, MockAuditLog, MockClientRegistry, MockJobStore,
+    MockRecordSource, StoreError,
+};
+use crate::testkit::{
+    self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
+};
+
+/// What a mock of a job store remembers.
+#[derive(Debug, Clone, Default)]
+pub struct Shelf {
+    jobs: Arc<Mutex<BTreeMap<JobId, ExportJob>>>,
+    changes: watch::Sender<()>,
+}
+
+impl Shelf {
+    pub fn of(jobs: impl IntoIterator<Item = ExportJob>) -> Self {
+        let shelf = Self::default();
+        jobs.into_iter().for_each(|job| shelf.put(job));
+        shelf
+    }
+
+    pub fn put(&self, job: ExportJob) {
+        self.jobs.lock().unwrap().insert(job.id, job);
+        self.changes.send_replace(());
+    }
+
+    pub fn get(&self, id: JobId) -> Option<ExportJob> {
+        self.jobs.lock().unwrap().get(&id).cloned()
+    }
+
+    /// Tells when something was put on the shelf.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The job, when there is exactly one.
+    pub fn job(&self) -> ExportJob {
+        let jobs = self.jobs.lock().unwrap();
+        assert_eq!(jobs.len(), 1);
+        jobs.values().next().unwrap().clone()
+    }
+
+    pub fn take(&self, id: JobId) -> Option<ExportJob> {
+        self.jobs.lock().unwrap().remove(&id)
+    }
+
+    pub fn ids(&self) -> Vec<JobId> {
+        self.jobs.lock().unwrap().keys().copied().collect()
+    }
+
+    /// Another write reaches the store first.
+    pub fn overtake(&self, change: impl FnOnce(&mut ExportJob)) {
+        let mut job = self.job();
+        change(&mut job);
+        self.put(job.next_version());
+    }
+
+    /// A mock that keeps the promises of a job store. What `mock` expects already comes first.
+    pub fn behind(&self, mut mock: MockJobStore) -> MockJobStore {
+        let jobs = self.clone();
+        mock.expect_insert().returning(move |job| {
+            jobs.put(job.clone());
+            Ok(())
+        });
+        let jobs = self.clone();
+        mock.expect_get().returning(move |id| Ok(jobs.get(id)));
+        let jobs = self.clone();
+        mock.expect_update().returning(move |job| {
+            let stored = jobs.get(job.id).ok_or(StoreError::NotFound)?;
+            if stored.version() != job.version() {
+                return Err(StoreError::Conflict);
+            }
+            let next = job.clone().next_version();
+            jobs.put(next.clone());
+            Ok(next)
+        });
+        let jobs = self.clone();
+        mock.expect_remove().returning(move |id| Ok(jobs.take(id)));
+        let jobs = self.clone();
+        mock.expect_list().returning(move |_, _| {
+            let ids = jobs.ids().into_iter();
+            Ok(ids.filter_map(|id| jobs.get(id)).collect())
+        });
+        let jobs = self.clone();
+        mock.expect_claim().returning(move |worker, now, lease| {
+            let mut all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
+            let Some(mut job) = all.find(|job| job.is_claimable(now)) else {
+                return Ok(None);
+            };
+            job.claim(worker, now, now + lease).unwrap();
+            let claimed = job.next_version();
+            jobs.put(claimed.clone());
+            Ok(Some(claimed))
+        });
+        let jobs = self.clone();
+        mock.expect_renew()
+            .returning(move |claim, until, progress| {
+                let mut job = jobs.get(claim.job).ok_or(StoreError::NotFound)?;
+                job.renew(claim, until, progress)
+                    .map_err(|_| StoreError::Conflict)?;
+                jobs.put(job);
+                Ok(())
+            });
+        let changes = self.changes.clone();
+        mock.expect_subscribe()
+            .returning(move || changes.subscribe());
+        mock
+    }
+}
+
+/// The export use cases over doubles that a test may replace before [`service`](Self::service).
+pub struct House {
+    pub shelf: Shelf,
+    pub jobs: MockJobStore,
+    pub memory: Arc<MemoryFiles>,
+    pub files: Arc<dyn FileStore>,
+    pub clients: MockClientRegistry,
+    pub source: MockRecordSource,
+    pub audit: Arc<dyn AuditLog>,
+    pub recorded: Arc<RecordedAudit>,
+    pub clock: Arc<FixedClock>,
+}
+
+impl House {
+    pub fn of(jobs: impl IntoIterator<Item = ExportJob>) -> Self {
+        let memory = Arc::new(MemoryFiles::default());
+        let recorded = Arc::new(RecordedAudit::default());
+        Self {
+            shelf: Shelf::of(jobs),
+            jobs: MockJobStore::new(),
+            files: memory.clone(),
+            memory,
+            clients: MockClientRegistry::new(),
+            source: MockRecordSource::new(),
+            audit: recorded.clone(),
+            recorded,
+            clock: Arc::new(FixedClock::at(at(20))),
+        }
+    }
+
+    /// Every entry of the audit log is refused.
+    pub fn without_audit(mut self) -> Self {
+        let mut audit = MockAuditLog::new();
+        audit
+            .expect_append()
+            .returning(|_| Err(StoreError::unavailable("audit log full")));
+        self.audit = Arc::new(audit);
+        self
+    }
+
+    /// Keeps a file with this content.
+    pub async fn keep(&self, path: &crate::ports::FilePath, content: &'static str) {
+        let mut writer: Box<dyn FileWriter> = self.memory.writer(path).await.unwrap();
+        writer.write(content.into()).await.unwrap();
+        writer.finish().await.unwrap();
+    }
+
+    pub fn service(self) -> ExportService {
+        let mut source = self.source;
+        source
+            .expect_patient()
+            .returning(|id| Ok((*id == patient().id).then(patient)));
+        let mut clients = self.clients;
+        clients
+            .expect_client()
+            .returning(|id| Ok((*id == client_id()).then(client)));
+        let ports = ExportPorts {
+            jobs: Arc::new(self.shelf.behind(self.jobs)),
+            files: self.files,
+            source: Arc::new(source),
+            clients: Arc::new(clients),
+            audit: self.audit,
+            clock: self.clock,
+            entropy: Arc::new(SeededEntropy::default()),
+        };
+        let settings = ExportSettings {
+            links: links(),
+            lifetimes: Lifetimes {
+                unfinished: Duration::from_secs(100),
+                unreviewed: Duration::from_secs(200),
+                finished: Duration::from_mins(5),
+                tombstone: Duration::from_secs(400),
+            },
+            uploads: UploadLimits {
+                files: 2,
+                bytes: 10,
+            },
+        };
+        ExportService::new(ports, settings)
+    }
+}
+
+pub fn links() -> Links {
+    Links::new(&Url::parse("https://ehi.example/").unwrap())
+}
+
+/// The token of the patient and app whose jobs these are.
+pub fn access() -> Access {
+    Access {
+        client: client_id(),
+        subject: Subject::Patient(patient().id),
+    }
+}
+
+pub fn other_patient() -> PatientId {
+    PatientId::parse("p-2").unwrap()
+}
+
+pub fn grace() -> StaffName {
+    StaffName::proven("grace")
+}
+
+pub fn awaiting_input() -> ExportJob {
+    testkit::job(Interaction::Form)
+}
+
+pub fn requested() -> ExportJob {
+    testkit::job(Interaction::None)
+}
+
+pub fn claimed() -> ExportJob {
+    let mut job = requested();
+    job.claim(&WorkerId("w".into()), at(0), at(60)).unwrap();
+    job
+}
+
+/// Retrieved at second 10, with one file of records, one of errors and these attachments.
+pub fn retrieved_with(titles: &[&str]) -> ExportJob {
+    let file = |name, kind, resource_type, count, size| ExportedFile {
+        name,
+        kind,
+        resource_type,
+        count,
+        size,
+    };
+    let (patients, errors) = (
+        FileName::output(ResourceType::Patient, 1),
+        FileName::errors(1),
+    );
+    let export = Export {
+        files: vec![
+            file(patients, FileKind::Output, ResourceType::Patient, 1, 3),
+            file(
+                errors,
+                FileKind::Error,
+                ResourceType::OperationOutcome,
+                2,
+                5,
+            ),
+        ],
+        ..testkit::export(1)
+    };
+    let mut job = claimed();
+    let files = (titles.iter().zip(1..)).map(|(title, number)| attachment(title, number));
+    job.retrieved(export, files.collect(), at(10)).unwrap();
+    job
+}
+
+pub fn retrieved() -> ExportJob {
+    retrieved_with(&[])
+}
+
+/// Approved at second 15.
+pub fn approved_with(titles: &[&str]) -> ExportJob {
+    let mut job = retrieved_with(titles);
+    job.approve(at(15)).unwrap();
+    job
+}
+
+pub fn approved() -> ExportJob {
+    approved_with(&[])
+}
+
+/// Rejected at second 15.
+pub fn rejected() -> ExportJob {
+    let mut job = retrieved();
+    job.reject(Some("ask your doctor".into()), at(15)).unwrap();
+    job
+}
+
+/// Given up at second 15.
+pub fn failed() -> ExportJob {
+    let mut job = claimed();
+    let patience = Patience {
+        attempts: 1,
+        pause: Duration::ZERO,
+    };
+    job.attempt_failed("the source is gone", patience, at(15))
+        .unwrap();
+    job
+}
+
+pub fn attachment(title: &str, number: u8) -> Attachment {
+    Attachment {
+        title: AttachmentName::parse(title).unwrap(),
+        content_type: "image/png".to_owned(),
+        size: 4,
+        hash: "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=".to_owned(),
+        created_at: at(9),
+        description: format!("Picture {number}"),
+        key: Uuid::from_bytes([number; 16]),
+    }
+}
+
+/// The same job under another id.
+pub fn another(mut job: ExportJob, number: u8) -> ExportJob {
+    job.id = JobId::from_random([number; 32]);
+    job
+}
+
+/// Choices that are nobody's default.
+pub fn labs_only() -> Choices {
+    let body = serde_json::json!({"parameters": {"labs": {"enabled": true}}});
+    Choices::from_json(&body).unwrap()
+}

@@ -1,0 +1,210 @@
+//! Deleting, expiring, sweeping.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::ports::{MockFileStore, MockJobStore};
+use crate::testkit::FixedClock;
+
+/// One job of every state, with the second from which on it is gone.
+fn jobs_and_their_ends() -> Vec<(ExportJob, Option<i64>)> {
+    vec![
+        (another(awaiting_input(), 1), Some(100)),
+        (another(requested(), 2), None),
+        (another(claimed(), 3), None),
+        (another(retrieved(), 4), Some(10 + 200)),
+        (another(approved(), 5), Some(15 + 300)),
+        (another(rejected(), 6), Some(15 + 400)),
+        (another(failed(), 7), Some(15 + 400)),
+    ]
+}
+
+async fn keep_its_files(house: &House, job: &ExportJob) {
+    house.keep(&job.attempt_folder(1).child("x"), "x").await;
+    house.keep(&job.folder().child("y"), "y").await;
+}
+
+#[tokio::test]
+async fn deleting_a_job_takes_its_files_along_whatever_its_state() {
+    for (job, _) in jobs_and_their_ends() {
+        let house = House::of([job.clone()]);
+        let other = another(requested(), 99);
+        keep_its_files(&house, &job).await;
+        keep_its_files(&house, &other).await;
+        let (shelf, memory, audit) = (
+            house.shelf.clone(),
+            house.memory.clone(),
+            house.recorded.clone(),
+        );
+        let service = house.service();
+        service.delete(&access(), job.id).await.unwrap();
+        assert!(shelf.ids().is_empty());
+        assert_eq!(memory.count(), 2, "another job's files stay");
+        assert!(memory.list(&job.folder()).await.unwrap().is_empty());
+        assert_eq!(audit.actions(), [Action::Remove]);
+        let again = service.delete(&access(), job.id).await;
+        assert!(matches!(again, Err(UseCaseError::NotFound)));
+        let seen = service.job(&access(), job.id).await;
+        assert!(matches!(seen, Err(UseCaseError::NotFound)));
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_deletes_nothing() {
+    let job = approved();
+    let house = House::of([job.clone()]);
+    keep_its_files(&house, &job).await;
+    let (shelf, memory) = (house.shelf.clone(), house.memory.clone());
+    let refused = house
+        .service()
+        .delete(&with_patient(other_patient()), job.id)
+        .await;
+    assert!(matches!(refused, Err(UseCaseError::NotFound)));
+    assert_eq!((shelf.job(), memory.count()), (job, 2));
+}
+
+#[tokio::test]
+async fn without_an_audit_entry_nothing_is_deleted() {
+    let job = approved();
+    let house = House::of([job.clone()]).without_audit();
+    keep_its_files(&house, &job).await;
+    let (shelf, memory) = (house.shelf.clone(), house.memory.clone());
+    let refused = house.service().delete(&access(), job.id).await;
+    assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
+    assert_eq!((shelf.job(), memory.count()), (job, 2));
+}
+
+#[tokio::test]
+async fn a_job_is_gone_even_when_its_files_cannot_be_deleted_right_now() {
+    let mut files = MockFileStore::new();
+    files
+        .expect_delete_prefix()
+        .returning(|_| Err(FileError::Unavailable("down".into())));
+    let mut house = House::of([approved()]);
+    house.files = Arc::new(files);
+    let shelf = house.shelf.clone();
+    house
+        .service()
+        .delete(&access(), approved().id)
+        .await
+        .unwrap();
+    assert!(shelf.ids().is_empty());
+}
+
+#[tokio::test]
+async fn an_expired_job_is_gone_even_before_the_sweep() {
+    for (job, end) in jobs_and_their_ends() {
+        let house = House::of([job.clone()]);
+        let clock: Arc<FixedClock> = house.clock.clone();
+        let service = house.service();
+        let (own, staff) = (access(), grace());
+        clock.set(at(end.unwrap_or(1_000_000_000) - 1));
+        assert!(service.job(&own, job.id).await.is_ok());
+        assert_eq!(
+            service
+                .jobs(&JobFilter::default(), Page::default())
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        let Some(end) = end else { continue };
+        clock.set(at(end));
+        for gone in [
+            service.job(&own, job.id).await.unwrap_err(),
+            service
+                .patients_job(&patient().id, job.id)
+                .await
+                .unwrap_err(),
+            service
+                .file(&own, job.id, "Patient.ndjson")
+                .await
+                .unwrap_err(),
+            service.delete(&own, job.id).await.unwrap_err(),
+            service.staff_job(job.id).await.unwrap_err(),
+            service.approve(&staff, job.id).await.unwrap_err(),
+            service.reject(&staff, job.id, None).await.unwrap_err(),
+            service.begin_upload(job.id).await.unwrap_err(),
+            service.remove(&staff, job.id).await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(gone, UseCaseError::NotFound),
+                "{:?}: {gone:?}",
+                job.status()
+            );
+        }
+        let listed = service.jobs(&JobFilter::default(), Page::default()).await;
+        assert!(listed.unwrap().is_empty(), "{:?}", job.status());
+    }
+}
+
+#[tokio::test]
+async fn the_sweep_removes_exactly_what_expired() {
+    for now in [0, 99, 100, 209, 210, 314, 315, 414, 415, 1_000_000] {
+        let all = jobs_and_their_ends();
+        let house = House::of(all.iter().map(|(job, _)| job.clone()));
+        for (job, _) in &all {
+            keep_its_files(&house, job).await;
+        }
+        house.clock.set(at(now));
+        let (shelf, memory, audit) = (
+            house.shelf.clone(),
+            house.memory.clone(),
+            house.recorded.clone(),
+        );
+        let removed = house.service().sweep().await.unwrap();
+        let expired = |end: &Option<i64>| end.is_some_and(|end| end <= now);
+        assert_eq!(
+            removed,
+            all.iter().filter(|(_, end)| expired(end)).count(),
+            "at {now}"
+        );
+        for (job, end) in &all {
+            let files = memory.list(&job.folder()).await.unwrap();
+            assert_eq!(
+                shelf.get(job.id).is_none(),
+                expired(end),
+                "{:?} at {now}",
+                job.status()
+            );
+            assert_eq!(
+                files.is_empty(),
+                expired(end),
+                "{:?} at {now}",
+                job.status()
+            );
+        }
+        assert_eq!(audit.actions(), vec![Action::Expire; removed]);
+        assert!(
+            audit
+                .events()
+                .iter()
+                .all(|entry| entry.actor == Actor::Server)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_past_what_another_replica_swept() {
+    let expired = [1, 2, 3].map(|number| another(approved(), number));
+    let mut house = House::of(expired.clone());
+    house.clock.set(at(1000));
+    let (shelf, faster) = (house.shelf.clone(), house.shelf.clone());
+    house.jobs = MockJobStore::new();
+    house.jobs.expect_remove().times(1).returning(move |id| {
+        faster.take(id);
+        Ok(None)
+    });
+    assert_eq!(house.service().sweep().await.unwrap(), 2);
+    assert!(shelf.ids().is_empty());
+}
+
+#[tokio::test]
+async fn without_an_audit_entry_nothing_expires() {
+    let house = House::of([approved()]).without_audit();
+    house.clock.set(at(1000));
+    let shelf = house.shelf.clone();
+    let refused = house.service().sweep().await;
+    assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
+    assert_eq!(shelf.job(), approved());
+}
