@@ -10,9 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ehi_core::export::Selection;
 use ehi_core::fhir::{PatientId, Record};
-use ehi_core::ports::{
-    PatientSearch, PatientSummary, RecordSource, RecordStream, SourceError,
-};
+use ehi_core::ports::{PatientSearch, PatientSummary, RecordSource, RecordStream, SourceError};
 use futures::{StreamExt, stream};
 
 /// Your system. Here it knows one patient by heart; yours asks a database or a web service.
@@ -36,7 +34,8 @@ impl RecordSource for OwnRecords {
     }
 
     async fn search(&self, _: &PatientSearch) -> Result<Vec<PatientSummary>, SourceError> {
-        let grace = PatientId::parse("grace").map_err(|error| SourceError::Broken(error.to_string()))?;
+        let grace =
+            PatientId::parse("grace").map_err(|error| SourceError::Broken(error.to_string()))?;
         Ok(self.patient(&grace).await?.into_iter().collect())
     }
 

@@ -110,8 +110,7 @@ async fn run_on(
 }
 
 fn temporary_folder() -> Result<TempDir, Failure> {
-    tempfile::tempdir()
-        .map_err(|error| Failure::because("no temporary folder can be made", error))
+    tempfile::tempdir().map_err(|error| Failure::because("no temporary folder can be made", error))
 }
 
 /// Where the EHI app of the IG's authors runs on a developer's machine.

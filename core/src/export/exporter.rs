@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
+use futures::future::try_join_all;
 use sha1::{Digest, Sha1};
 
 use super::{
@@ -296,24 +297,29 @@ impl Run<'_> {
     }
 
     async fn close(&mut self, key: (FileKind, ResourceType)) -> Result<(), FileError> {
-        if let Some(mut open) = self.open.remove(&key) {
-            if !open.buffer.is_empty() {
-                open.writer.write(open.buffer.freeze()).await?;
-            }
-            open.writer.finish().await?;
-            self.done.push(open.file);
+        if let Some(open) = self.open.remove(&key) {
+            self.done.push(open.close().await?);
         }
         Ok(())
     }
 
+    /// Closes what is open, all at once: making files durable is mostly waiting.
     async fn finish(mut self) -> Result<Vec<ExportedFile>, FileError> {
-        let open: Vec<_> = self.open.keys().copied().collect();
-        for key in open {
-            self.close(key).await?;
-        }
+        let closing = self.open.into_values().map(OpenFile::close);
+        self.done.extend(try_join_all(closing).await?);
         self.done
             .sort_by(|a, b| (a.kind, a.name.as_str()).cmp(&(b.kind, b.name.as_str())));
         Ok(self.done)
+    }
+}
+
+impl OpenFile {
+    async fn close(mut self) -> Result<ExportedFile, FileError> {
+        if !self.buffer.is_empty() {
+            self.writer.write(self.buffer.freeze()).await?;
+        }
+        self.writer.finish().await?;
+        Ok(self.file)
     }
 }
 
