@@ -187,6 +187,30 @@ async fn removing_returns_the_job_as_it_last_was() {
 }
 
 #[tokio::test]
+async fn a_page_tells_where_the_next_one_begins_unless_it_is_the_last() {
+    let all = [another(retrieved(), 1), another(retrieved(), 2)];
+    let service = House::of(all).service();
+    let listed = |limit| {
+        let page = Page {
+            limit: Some(limit),
+            after: None,
+        };
+        service.jobs(&EVERY, page)
+    };
+    let first = listed(1).await.unwrap();
+    assert_eq!(first.jobs.len(), 1);
+    assert_eq!(first.next, Some(first.jobs[0].cursor()));
+    let both = listed(2).await.unwrap();
+    assert_eq!((both.jobs.len(), both.next), (2, None));
+}
+
+/// Every job.
+const EVERY: JobFilter = JobFilter {
+    status: None,
+    patient: None,
+};
+
+#[tokio::test]
 async fn staff_see_every_job_and_only_what_they_asked_for() {
     let jobs = [another(retrieved(), 1), another(approved(), 2)];
     let wanted = JobFilter {
@@ -202,13 +226,11 @@ async fn staff_see_every_job_and_only_what_they_asked_for() {
     let first = jobs[0].clone();
     house.jobs = MockJobStore::new();
     (house.jobs.expect_list())
-        .withf(move |filter, asked| *filter == expected && *asked == page)
+        .withf(move |filter, asked| *filter == expected && asked.after.is_none())
         .returning(move |_, _| Ok(vec![first.clone()]));
     let service = house.service();
-    assert_eq!(
-        service.jobs(&wanted, page).await.unwrap(),
-        [jobs[0].clone()]
-    );
+    let listed = service.jobs(&wanted, page).await.unwrap();
+    assert_eq!((listed.jobs, listed.next), (vec![jobs[0].clone()], None));
     assert_eq!(service.staff_job(jobs[1].id).await.unwrap(), jobs[1]);
     let unknown = service.staff_job(JobId::from_random([9; 32])).await;
     assert!(matches!(unknown, Err(UseCaseError::NotFound)));

@@ -105,6 +105,7 @@ async fn an_expired_job_is_gone_even_before_the_sweep() {
                 .jobs(&JobFilter::default(), Page::default())
                 .await
                 .unwrap()
+                .jobs
                 .len(),
             1
         );
@@ -134,7 +135,7 @@ async fn an_expired_job_is_gone_even_before_the_sweep() {
             );
         }
         let listed = service.jobs(&JobFilter::default(), Page::default()).await;
-        assert!(listed.unwrap().is_empty(), "{:?}", job.status());
+        assert!(listed.unwrap().jobs.is_empty(), "{:?}", job.status());
     }
 }
 
