@@ -245,7 +245,7 @@ async fn every_sample_patient_arrives_complete_and_unchanged_but_for_psychothera
 }
 
 /// 45 CFR 164.501: no part of what can be exported.
-fn is_psychotherapy_note(resource: &serde_json::Value) -> bool {
+fn is_psychotherapy_note(resource: &Value) -> bool {
     let labels = resource["meta"]["security"].as_array();
     labels.is_some_and(|labels| labels.iter().any(|label| label["code"] == "PSYTHPN"))
 }

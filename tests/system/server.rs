@@ -27,7 +27,7 @@ pub struct Server {
     base: Url,
     data: Data,
     /// Keeps the folder of records as long as the server.
-    _records: Option<Records>,
+    records: Option<Records>,
 }
 
 /// Where a server keeps its data.
@@ -49,7 +49,7 @@ impl Server {
     pub fn demo_with(records: &Records, arguments: &[&str]) -> Self {
         let data = Data::Own(TempDir::new().unwrap());
         let mut server = Self::start(Some(records.folder()), data, arguments);
-        server._records = Some(records.clone());
+        server.records = Some(records.clone());
         server
     }
 
@@ -80,7 +80,7 @@ impl Server {
             log,
             base,
             data,
-            _records: None,
+            records: None,
         }
     }
 
