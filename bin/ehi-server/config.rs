@@ -192,11 +192,11 @@ mod tests {
     fn what_is_essential_is_asked_for_by_name() {
         assert!(Config::parse(WHOLE).is_ok());
         for name in ["public_url", "listen", "data", "records", "directory"] {
-            let without: String = WHOLE
-                .lines()
-                .filter(|line| !line.starts_with(name))
-                .map(|line| format!("{line}\n"))
-                .collect();
+            let lines = WHOLE.lines().filter(|line| !line.starts_with(name));
+            let without = lines.collect::<Vec<_>>().join(
+                "
+",
+            );
             assert!(told(&without).contains(name), "{name}: {}", told(&without));
         }
     }
