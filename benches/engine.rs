@@ -13,6 +13,8 @@
 //! A third figure is the engine writing to disk, each file forced there before it counts: how
 //! much of that is the disk's is another matter, so it stands beside, not in the ratio.
 
+#![expect(clippy::print_stdout, reason = "figures are what a bench is for")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
