@@ -65,6 +65,7 @@ pub fn router(app: App) -> Router {
         .route("/authorize-app", get(pages::consent).post(pages::decide))
         .route("/documentation", get(pages::documentation))
         .route("/assets/ehi.css", get(pages::stylesheet))
+        .route("/assets/icon.svg", get(pages::icon))
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()
         .merge(tokens)

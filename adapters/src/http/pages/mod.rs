@@ -75,9 +75,21 @@ pub fn done(client: Option<&Client>, return_url: Option<&Url>) -> Response {
 
 /// `GET /assets/ehi.css`
 pub async fn stylesheet() -> Response {
+    asset(
+        "text/css; charset=utf-8",
+        include_str!("../../../assets/ehi.css"),
+    )
+}
+
+/// `GET /assets/icon.svg`
+pub async fn icon() -> Response {
+    asset("image/svg+xml", include_str!("../../../assets/icon.svg"))
+}
+
+fn asset(content_type: &'static str, content: &'static str) -> Response {
     let headers = [
-        (CONTENT_TYPE, "text/css; charset=utf-8"),
+        (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "public, max-age=3600"),
     ];
-    (headers, include_str!("../../../assets/ehi.css")).into_response()
+    (headers, content).into_response()
 }

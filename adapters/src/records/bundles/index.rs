@@ -174,15 +174,15 @@ fn patient_of(
                     .ok_or_else(|| {
                         "its Patient has no id that FHIR allows. Give it one".to_owned()
                     }),
-                // Somebody's data all the same.
-                Err(broken) if broken.resource_type == Some(ResourceType::Patient) => {
-                    Err(format!("its Patient cannot be read ({broken}). Mend it"))
-                }
                 Err(broken) if broken.rest => {
                     let place = place(path, &broken);
                     return Ok(Err(format!(
                         "it is broken or still being written ({place}: {broken}). It is read again once it has changed"
                     )));
+                }
+                // Somebody's data all the same.
+                Err(broken) if broken.resource_type == Some(ResourceType::Patient) => {
+                    Err(format!("its Patient cannot be read ({broken}). Mend it"))
                 }
                 Ok(_) | Err(_) => continue,
             };
