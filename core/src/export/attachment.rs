@@ -3,9 +3,16 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 use uuid::Uuid;
+
+use super::ExportJob;
+use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter};
 
 /// Why a text cannot name an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,8 +89,70 @@ pub struct Attachment {
     pub created_at: Timestamp,
     /// What it is, in a sentence.
     pub description: String,
+    /// How its bytes are to be read.
+    pub format: DocumentFormat,
+    /// The attempt that exported it; `None` for what staff added.
+    pub attempt: Option<u32>,
     /// Names the stored file; a title never becomes a path.
     pub key: Uuid,
+}
+
+impl Attachment {
+    /// An attachment that has no bytes yet.
+    pub(super) fn new(
+        title: AttachmentName,
+        content_type: String,
+        now: Timestamp,
+        random: [u8; 32],
+    ) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&random[..16]);
+        Self {
+            description: title.to_string(),
+            title,
+            format: DocumentFormat::of_type(&content_type),
+            content_type,
+            size: 0,
+            hash: String::new(),
+            created_at: now,
+            attempt: None,
+            key: uuid::Builder::from_random_bytes(half).into_uuid(),
+        }
+    }
+}
+
+/// Writes the bytes of an attachment, and learns its size and hash on the way. Dropping it keeps
+/// nothing.
+pub(super) struct AttachmentWriter {
+    attachment: Attachment,
+    writer: Box<dyn FileWriter>,
+    hash: Sha1,
+}
+
+impl AttachmentWriter {
+    pub(super) async fn begin(
+        files: &dyn FileStore,
+        job: &ExportJob,
+        attachment: Attachment,
+    ) -> Result<Self, FileError> {
+        Ok(Self {
+            writer: files.writer(&job.attachment_path(&attachment)).await?,
+            attachment,
+            hash: Sha1::new(),
+        })
+    }
+
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), FileError> {
+        self.attachment.size += bytes.len() as u64;
+        self.hash.update(&bytes);
+        self.writer.write(bytes).await
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Attachment, FileError> {
+        self.writer.finish().await?;
+        self.attachment.hash = BASE64_STANDARD.encode(self.hash.finalize());
+        Ok(self.attachment)
+    }
 }
 
 #[cfg(test)]

@@ -1,24 +1,18 @@
 //! One run of an export: source → selection → NDJSON → files.
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use futures::future::try_join_all;
-use sha1::{Digest, Sha1};
 
-use super::{
-    Attachment, AttachmentName, Choices, Export, ExportJob, ExportedFile, FileKind, FileName,
-    Progress, Selection, Verdict,
-};
-use crate::fhir::{IssueCode, OperationOutcome, Record, ResourceType};
+use self::run::Run;
+use super::attachment::AttachmentWriter;
+use super::{Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, Verdict};
 use crate::ports::{
-    Clock, Document, Entropy, FileError, FilePath, FileStore, FileWriter, RecordError,
-    RecordSource, SourceError,
+    Clock, Document, Entropy, FileError, FileStore, RecordError, RecordSource, SourceError,
 };
 
 /// Bounds of one run.
@@ -97,439 +91,119 @@ impl Exporter {
     ) -> Result<(Export, Vec<Attachment>), ExportError> {
         let transaction_time = self.clock.now();
         let selection = Selection::new(job.choices().clone());
-        let mut run = Run {
-            files: &*self.files,
-            folder: job.attempt_folder(attempt),
-            limits: self.limits,
-            open: BTreeMap::new(),
-            done: Vec::new(),
-            counter,
-        };
-        let mut export = Export {
-            attempt,
-            transaction_time,
-            files: Vec::new(),
-            withheld: BTreeMap::new(),
-            psychotherapy_notes: 0,
-        };
+        let folder = job.attempt_folder(attempt);
+        let mut run = Run::new(&*self.files, folder, self.limits, counter);
+        let mut withheld = Withheld::default();
 
         let mut records = self.source.records(&job.patient.id, &selection).await?;
         while let Some(record) = records.next().await {
             match record {
-                Ok(record) => match selection.judge(&record) {
-                    Verdict::Included => run.output(&record).await?,
-                    Verdict::NotAsked => {}
-                    Verdict::Withheld(missing) => {
-                        for key in missing {
-                            *export.withheld.entry(key).or_default() += 1;
-                        }
+                Ok(record) => {
+                    if withheld.allows(selection.judge(&record)) {
+                        run.output(&record).await?;
                     }
-                    Verdict::PsychotherapyNote => export.psychotherapy_notes += 1,
-                },
-                Err(RecordError::Unreadable(what)) => {
-                    tracing::warn!(job = %job.id, place = what.place, reason = what.reason, "a record could not be read");
-                    run.error(&what.reason).await?;
                 }
-                Err(RecordError::Source(error)) => return Err(error.into()),
+                Err(error) => run.spoiled(job, error).await?,
             }
         }
         drop(records);
-        export.files = run.finish().await?;
-
-        let documents = self.documents(job, &selection).await?;
+        let documents = self
+            .documents(job, attempt, &selection, &mut run, &mut withheld)
+            .await?;
+        let export = Export {
+            attempt,
+            transaction_time,
+            files: run.finish().await?,
+            withheld: withheld.by_key,
+            psychotherapy_notes: withheld.psychotherapy_notes,
+        };
         Ok((export, documents))
     }
 
-    /// The source's documents, kept as attachments. Documents are part of "everything else".
+    /// The source's documents that go in, kept as attachments. One that is spoiled is reported and
+    /// does not stop the rest.
     async fn documents(
         &self,
         job: &ExportJob,
+        attempt: u32,
         selection: &Selection,
+        run: &mut Run<'_>,
+        withheld: &mut Withheld,
     ) -> Result<Vec<Attachment>, ExportError> {
         let mut kept = Vec::new();
-        if !wants_documents(selection.choices()) {
-            return Ok(kept);
-        }
         let mut documents = self.source.documents(&job.patient.id, selection).await?;
         while let Some(document) = documents.next().await {
-            kept.push(self.keep(job, document?).await?);
+            let document = match document {
+                Ok(document) => document,
+                Err(error) => {
+                    run.spoiled(job, error).await?;
+                    continue;
+                }
+            };
+            if !withheld.allows(selection.judge_document(&document)) {
+                continue;
+            }
+            match self.keep(job, attempt, document).await? {
+                Ok(attachment) => kept.push(attachment),
+                Err(error) => run.spoiled(job, error).await?,
+            }
         }
         Ok(kept)
     }
 
-    async fn keep(&self, job: &ExportJob, document: Document) -> Result<Attachment, ExportError> {
-        let title = AttachmentName::parse(&document.name).map_err(|error| {
-            SourceError::Broken(format!("a document's name cannot be used: {error}"))
-        })?;
-        let mut attachment = Attachment {
-            title,
-            content_type: document.content_type,
-            size: 0,
-            hash: String::new(),
-            created_at: self.clock.now(),
+    /// Stores one document; the inner error spoils this document alone.
+    async fn keep(
+        &self,
+        job: &ExportJob,
+        attempt: u32,
+        document: Document,
+    ) -> Result<Result<Attachment, RecordError>, FileError> {
+        let attachment = Attachment {
+            attempt: Some(attempt),
             description: document.description,
-            key: uuid::Builder::from_random_bytes(first_half(self.entropy.bytes())).into_uuid(),
+            format: document.format,
+            ..Attachment::new(
+                document.name,
+                document.content_type,
+                self.clock.now(),
+                self.entropy.bytes(),
+            )
         };
-        let mut writer = self.files.writer(&job.attachment_path(&attachment)).await?;
-        let mut hash = Sha1::new();
+        let mut writer = AttachmentWriter::begin(&*self.files, job, attachment).await?;
         let mut content = document.content;
         while let Some(chunk) = content.next().await {
-            let chunk = chunk?;
-            hash.update(&chunk);
-            attachment.size += chunk.len() as u64;
-            writer.write(chunk).await?;
+            match chunk {
+                Ok(chunk) => writer.write(chunk).await?,
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        writer.finish().await?;
-        attachment.hash = BASE64_STANDARD.encode(hash.finalize());
-        Ok(attachment)
+        Ok(Ok(writer.finish().await?))
     }
 }
 
-fn wants_documents(choices: &Choices) -> bool {
-    choices
-        .parameter(super::ParameterKey::MedicalRecord)
-        .is_some()
+/// What stayed in the hospital, counted.
+#[derive(Default)]
+struct Withheld {
+    by_key: BTreeMap<AuthorizationKey, u64>,
+    psychotherapy_notes: u64,
 }
 
-pub(super) fn first_half(bytes: [u8; 32]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&bytes[..16]);
-    half
-}
-
-/// What one run has open.
-struct Run<'a> {
-    files: &'a dyn FileStore,
-    folder: FilePath,
-    limits: ExportLimits,
-    open: BTreeMap<(FileKind, ResourceType), OpenFile>,
-    done: Vec<ExportedFile>,
-    counter: &'a Counter,
-}
-
-/// A file that is being written.
-struct OpenFile {
-    file: ExportedFile,
-    part: u32,
-    writer: Box<dyn FileWriter>,
-    buffer: BytesMut,
-}
-
-impl Run<'_> {
-    async fn output(&mut self, record: &Record) -> Result<(), FileError> {
-        self.line(FileKind::Output, record.resource_type(), record.json())
-            .await?;
-        self.counter.add(record.json().len() + 1);
-        Ok(())
-    }
-
-    /// Tells the app that a record is missing, without telling where the hospital keeps it.
-    async fn error(&mut self, reason: &str) -> Result<(), FileError> {
-        let outcome = OperationOutcome::error(
-            IssueCode::Incomplete,
-            format!(
-                "A record could not be read and is missing from this export: {reason}. \
-                 Please ask the hospital's health information department for it."
-            ),
-        );
-        let line = Bytes::from(outcome.to_json().to_string());
-        self.line(FileKind::Error, ResourceType::OperationOutcome, &line)
-            .await
-    }
-
-    /// Appends one resource to the open file of its kind.
-    async fn line(
-        &mut self,
-        kind: FileKind,
-        resource_type: ResourceType,
-        json: &[u8],
-    ) -> Result<(), FileError> {
-        let length = json.len() as u64 + 1;
-        let key = (kind, resource_type);
-        let begins = match self.open.get(&key) {
-            None => Some(1),
-            Some(open) if open.file.size + length > self.limits.file_size => Some(open.part + 1),
-            Some(_) => None,
-        };
-        if let Some(part) = begins {
-            self.close(key).await?;
-            let opened = self.begin(kind, resource_type, part).await?;
-            self.open.insert(key, opened);
+impl Withheld {
+    /// Whether the verdict lets it go in; counts what was asked for and stays.
+    fn allows(&mut self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Included => return true,
+            Verdict::NotAsked => {}
+            Verdict::Withheld(missing) => {
+                for key in missing {
+                    *self.by_key.entry(key).or_default() += 1;
+                }
+            }
+            Verdict::PsychotherapyNote => self.psychotherapy_notes += 1,
         }
-        let Some(open) = self.open.get_mut(&key) else {
-            return Ok(());
-        };
-        open.buffer.reserve(json.len() + 1);
-        open.buffer.put_slice(json);
-        open.buffer.put_u8(b'\n');
-        open.file.count += 1;
-        open.file.size += length;
-        if open.buffer.len() >= self.limits.chunk_size {
-            let chunk = open.buffer.split().freeze();
-            open.writer.write(chunk).await?;
-        }
-        Ok(())
-    }
-
-    async fn begin(
-        &mut self,
-        kind: FileKind,
-        resource_type: ResourceType,
-        part: u32,
-    ) -> Result<OpenFile, FileError> {
-        let name = match kind {
-            FileKind::Output => FileName::output(resource_type, part),
-            FileKind::Error => FileName::errors(part),
-        };
-        let path = self.folder.child(name.as_str());
-        Ok(OpenFile {
-            writer: self.files.writer(&path).await?,
-            buffer: BytesMut::new(),
-            part,
-            file: ExportedFile {
-                name,
-                kind,
-                resource_type,
-                count: 0,
-                size: 0,
-            },
-        })
-    }
-
-    async fn close(&mut self, key: (FileKind, ResourceType)) -> Result<(), FileError> {
-        if let Some(open) = self.open.remove(&key) {
-            self.done.push(open.close().await?);
-        }
-        Ok(())
-    }
-
-    /// Closes what is open, all at once: making files durable is mostly waiting.
-    async fn finish(mut self) -> Result<Vec<ExportedFile>, FileError> {
-        let closing = self.open.into_values().map(OpenFile::close);
-        self.done.extend(try_join_all(closing).await?);
-        self.done
-            .sort_by(|a, b| (a.kind, a.name.as_str()).cmp(&(b.kind, b.name.as_str())));
-        Ok(self.done)
-    }
-}
-
-impl OpenFile {
-    async fn close(mut self) -> Result<ExportedFile, FileError> {
-        if !self.buffer.is_empty() {
-            self.writer.write(self.buffer.freeze()).await?;
-        }
-        self.writer.finish().await?;
-        Ok(self.file)
+        false
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::export::{Interaction, JobState};
-    use crate::ports::{MockRecordSource, Unreadable};
-    use crate::testkit::{self, FixedClock, MemoryFiles, SeededEntropy, at, record};
-    use futures::stream;
-    use serde_json::{Value, json};
-
-    fn exporter(
-        source: MockRecordSource,
-        files: &Arc<MemoryFiles>,
-        limits: ExportLimits,
-    ) -> Exporter {
-        Exporter {
-            source: Arc::new(source),
-            files: files.clone(),
-            clock: Arc::new(FixedClock::at(at(100))),
-            entropy: Arc::new(SeededEntropy::default()),
-            limits,
-        }
-    }
-
-    fn source(records: Vec<Result<Value, RecordError>>) -> MockRecordSource {
-        let mut source = MockRecordSource::new();
-        let records: Vec<_> = records
-            .into_iter()
-            .map(|item| item.map(|r| record(&r)))
-            .collect();
-        source
-            .expect_records()
-            .return_once(move |_, _| Ok(stream::iter(records).boxed()));
-        source
-            .expect_documents()
-            .returning(|_, _| Ok(stream::empty().boxed()));
-        source
-    }
-
-    fn patient() -> Value {
-        json!({"resourceType": "Patient", "id": "p"})
-    }
-
-    #[tokio::test]
-    async fn every_record_is_one_line_in_the_file_of_its_type() {
-        let conditions =
-            (0..3).map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})));
-        let files = Arc::new(MemoryFiles::default());
-        let exporter = exporter(
-            source([Ok(patient())].into_iter().chain(conditions).collect()),
-            &files,
-            ExportLimits::default(),
-        );
-        let job = testkit::job(Interaction::None);
-        let counter = Counter::default();
-        let (export, _) = exporter.run(&job, 1, &counter).await.unwrap();
-        let told: Vec<_> = export
-            .files
-            .iter()
-            .map(|f| (f.name.as_str(), f.count))
-            .collect();
-        assert_eq!(told, [("Condition.ndjson", 3), ("Patient.ndjson", 1)]);
-        for file in &export.files {
-            let text = files.text(&job.file_path(&export, file));
-            assert_eq!(text.len() as u64, file.size);
-            assert_eq!(text.lines().count() as u64, file.count);
-            assert!(text.ends_with('\n'));
-        }
-        assert_eq!(counter.progress().resources, 4);
-        assert_eq!(export.transaction_time, at(100));
-    }
-
-    #[tokio::test]
-    async fn large_files_are_split_between_lines() {
-        let many = (0..10)
-            .map(|n| Ok(json!({"resourceType": "Condition", "id": format!("c{n}")})))
-            .collect();
-        let files = Arc::new(MemoryFiles::default());
-        let limits = ExportLimits {
-            file_size: 120,
-            chunk_size: 50,
-        };
-        let job = testkit::job(Interaction::None);
-        let (export, _) = exporter(source(many), &files, limits)
-            .run(&job, 1, &Counter::default())
-            .await
-            .unwrap();
-        assert_eq!(export.files.len(), 4);
-        assert_eq!(export.files.iter().map(|f| f.count).sum::<u64>(), 10);
-        assert!(export.files.iter().all(|f| f.size <= 120));
-        let ids: Vec<String> = export
-            .files
-            .iter()
-            .flat_map(|f| {
-                files
-                    .text(&job.file_path(&export, f))
-                    .lines()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        assert_eq!(ids.len(), 10);
-    }
-
-    #[tokio::test]
-    async fn a_broken_record_is_reported_and_does_not_stop_the_rest() {
-        let broken = RecordError::Unreadable(Unreadable {
-            place: "secret-folder/lemke.json, entry 3".into(),
-            reason: "not valid JSON".into(),
-        });
-        let files = Arc::new(MemoryFiles::default());
-        let job = testkit::job(Interaction::None);
-        let records = vec![
-            Ok(patient()),
-            Err(broken),
-            Ok(json!({"resourceType": "Condition"})),
-        ];
-        let (export, _) = exporter(source(records), &files, ExportLimits::default())
-            .run(&job, 1, &Counter::default())
-            .await
-            .unwrap();
-        let errors: Vec<_> = export
-            .files
-            .iter()
-            .filter(|f| f.kind == FileKind::Error)
-            .collect();
-        assert_eq!(
-            (errors.len(), errors[0].count, export.files.len()),
-            (1, 1, 3)
-        );
-        let text = files.text(&job.file_path(&export, errors[0]));
-        assert!(
-            text.contains("not valid JSON") && !text.contains("lemke"),
-            "{text}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_source_that_breaks_down_leaves_no_file() {
-        let files = Arc::new(MemoryFiles::default());
-        let down = Err(RecordError::Source(SourceError::unavailable("gone")));
-        let outcome = exporter(
-            source(vec![Ok(patient()), down]),
-            &files,
-            ExportLimits::default(),
-        )
-        .run(&testkit::job(Interaction::None), 1, &Counter::default())
-        .await;
-        assert!(matches!(outcome, Err(ExportError::Source(_))));
-        assert_eq!(files.count(), 0);
-    }
-
-    #[tokio::test]
-    async fn what_is_withheld_is_counted_and_not_written() {
-        let labelled = |code: &str| {
-            Ok(json!({"resourceType": "Condition", "meta": {"security": [
-            {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}]}}))
-        };
-        let files = Arc::new(MemoryFiles::default());
-        let mut job = testkit::job(Interaction::Form);
-        job.customise(Choices::form_default(), at(0)).unwrap();
-        assert!(matches!(job.state(), JobState::Requested { .. }));
-        let records = vec![
-            Ok(patient()),
-            labelled("HIV"),
-            labelled("HIV"),
-            labelled("PSYTHPN"),
-        ];
-        let (export, _) = exporter(source(records), &files, ExportLimits::default())
-            .run(&job, 1, &Counter::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            export.withheld,
-            BTreeMap::from([(super::super::AuthorizationKey::Hiv, 2)])
-        );
-        assert_eq!((export.psychotherapy_notes, export.files.len()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn documents_of_the_source_become_attachments() {
-        let mut mock = MockRecordSource::new();
-        mock.expect_records()
-            .return_once(|_, _| Ok(stream::empty().boxed()));
-        mock.expect_documents().return_once(|_, _| {
-            let document = Document {
-                name: "scan.pdf".into(),
-                content_type: "application/pdf".into(),
-                description: "A scan".into(),
-                content: stream::iter([
-                    Ok(Bytes::from_static(b"ab")),
-                    Ok(Bytes::from_static(b"c")),
-                ])
-                .boxed(),
-            };
-            Ok(stream::iter([Ok(document)]).boxed())
-        });
-        let files = Arc::new(MemoryFiles::default());
-        let job = testkit::job(Interaction::None);
-        let (_, documents) = exporter(mock, &files, ExportLimits::default())
-            .run(&job, 1, &Counter::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            (documents[0].title.as_str(), documents[0].size),
-            ("scan.pdf", 3)
-        );
-        assert_eq!(documents[0].hash, "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
-        assert_eq!(files.text(&job.attachment_path(&documents[0])), "abc");
-    }
-}
+mod tests;

@@ -16,8 +16,8 @@ use super::{
 use crate::auth::{Access, StaffName, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
-    AuditLog, FileStore, FileWriter, MockAuditLog, MockClientRegistry, MockJobStore,
-    MockRecordSource, StoreError,
+    AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
+    MockJobStore, MockRecordSource, StoreError,
 };
 use crate::testkit::{
     self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
@@ -316,6 +316,8 @@ pub fn attachment(title: &str, number: u8) -> Attachment {
         hash: "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=".to_owned(),
         created_at: at(9),
         description: format!("Picture {number}"),
+        format: DocumentFormat::of_type("image/png"),
+        attempt: None,
         key: Uuid::from_bytes([number; 16]),
     }
 }

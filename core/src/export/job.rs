@@ -513,11 +513,11 @@ impl ExportJob {
 
     /// Where an attachment is stored.
     pub fn attachment_path(&self, attachment: &Attachment) -> FilePath {
-        FilePath::of([
-            &self.id.to_string(),
-            "attachments",
-            &attachment.key.to_string(),
-        ])
+        let folder = match attachment.attempt {
+            Some(attempt) => self.attempt_folder(attempt),
+            None => self.folder(),
+        };
+        FilePath::of([folder.as_str(), "attachments", &attachment.key.to_string()])
     }
 
     /// Where an exported file is stored.

@@ -117,6 +117,8 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
                 title: attachment.title.as_str(),
                 hash: &attachment.hash,
                 created_at: attachment.created_at,
+                format_code: &attachment.format.code,
+                format_display: &attachment.format.display,
             })
             .collect();
         let documentation = links.documentation();

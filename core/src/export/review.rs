@@ -2,16 +2,13 @@
 
 use std::collections::HashSet;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use sha1::{Digest, Sha1};
 
-use super::exporter::first_half;
+use super::attachment::AttachmentWriter;
 use super::service::{ExportService, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
 use crate::auth::StaffName;
-use crate::ports::{Action, Actor, Cursor, FileError, FileWriter, JobFilter, Page};
+use crate::ports::{Action, Actor, Cursor, FileError, JobFilter, Page};
 
 /// How much staff may attach at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +57,7 @@ pub struct JobPage {
 /// Files on their way to a job. Dropping it keeps none of them.
 pub struct Upload {
     job: ExportJob,
-    files: Vec<Incoming>,
+    files: Vec<AttachmentWriter>,
     bytes: u64,
 }
 
@@ -71,12 +68,6 @@ impl std::fmt::Debug for Upload {
             .field("files", &self.files.len())
             .finish_non_exhaustive()
     }
-}
-
-struct Incoming {
-    attachment: Attachment,
-    writer: Box<dyn FileWriter>,
-    hash: Sha1,
 }
 
 impl ExportService {
@@ -150,25 +141,17 @@ impl ExportService {
             return Err(AttachError::TooMany(limit));
         }
         let attachment = Attachment {
-            title: AttachmentName::parse(name)?,
-            content_type: content_type.to_owned(),
-            size: 0,
-            hash: String::new(),
-            created_at: self.ports.clock.now(),
             description: format!("{name}, added by the hospital"),
-            key: uuid::Builder::from_random_bytes(first_half(self.ports.entropy.bytes()))
-                .into_uuid(),
+            ..Attachment::new(
+                AttachmentName::parse(name)?,
+                content_type.to_owned(),
+                self.ports.clock.now(),
+                self.ports.entropy.bytes(),
+            )
         };
-        let writer = self
-            .ports
-            .files
-            .writer(&upload.job.attachment_path(&attachment))
-            .await?;
-        upload.files.push(Incoming {
-            attachment,
-            writer,
-            hash: Sha1::new(),
-        });
+        let files = &*self.ports.files;
+        let writer = AttachmentWriter::begin(files, &upload.job, attachment).await?;
+        upload.files.push(writer);
         Ok(())
     }
 
@@ -180,9 +163,7 @@ impl ExportService {
             return Err(AttachError::TooLarge(limit));
         }
         if let Some(file) = upload.files.last_mut() {
-            file.attachment.size += bytes.len() as u64;
-            file.hash.update(&bytes);
-            file.writer.write(bytes).await?;
+            file.write(bytes).await?;
         }
         Ok(())
     }
@@ -198,12 +179,12 @@ impl ExportService {
         }
         let mut attachments = Vec::new();
         for file in upload.files {
-            let mut attachment = file.attachment;
-            attachment.hash = BASE64_STANDARD.encode(file.hash.finalize());
-            attachments.push(attachment.clone());
-            if let Err(error) = file.writer.finish().await {
-                self.forget(&upload.job, &attachments).await;
-                return Err(error.into());
+            match file.finish().await {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => {
+                    self.forget(&upload.job, &attachments).await;
+                    return Err(error.into());
+                }
             }
         }
         let actor = Actor::Staff(staff.clone());

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::sensitivity::{Protection, protected_by};
 use super::{AuthorizationKey, Choices, ParameterKey};
 use crate::fhir::{Coding, PartialDate, Period, Record, ResourceType, codings};
+use crate::ports::Document;
 
 /// Decides about records, one by one.
 #[derive(Debug, Clone)]
@@ -53,17 +54,30 @@ impl Selection {
 
     /// What becomes of this record.
     pub fn judge(&self, record: &Record) -> Verdict {
-        if !self.asks_for(record) {
-            return Verdict::NotAsked;
+        if self.asks_for(record) {
+            self.release(&protected_by(record))
+        } else {
+            Verdict::NotAsked
         }
-        let protections = protected_by(record);
+    }
+
+    /// What becomes of this document.
+    pub fn judge_document(&self, document: &Document) -> Verdict {
+        if self.asks_for_part(document.part, || document.period) {
+            self.release(&document.protections)
+        } else {
+            Verdict::NotAsked
+        }
+    }
+
+    /// What becomes of something that was asked for and is protected so.
+    fn release(&self, protections: &[Protection]) -> Verdict {
         if protections.contains(&Protection::PsychotherapyNote) {
             return Verdict::PsychotherapyNote;
         }
-        let missing: Vec<AuthorizationKey> = protections
-            .into_iter()
+        let missing: Vec<AuthorizationKey> = (protections.iter())
             .filter_map(|protection| match protection {
-                Protection::Authorization(key) => Some(key),
+                Protection::Authorization(key) => Some(*key),
                 Protection::PsychotherapyNote => None,
             })
             .filter(|&key| !self.choices.authorizes(key))
@@ -76,13 +90,7 @@ impl Selection {
     }
 
     fn asks_for(&self, record: &Record) -> bool {
-        let asked = |key| {
-            self.choices.parameter(key).is_some_and(|parameter| {
-                let wanted = parameter.period();
-                wanted == Period::default()
-                    || period_of(record).is_none_or(|period| period.overlaps(&wanted))
-            })
-        };
+        let asked = |key| self.asks_for_part(key, || period_of(record));
         match place(record.resource_type()) {
             Place::Always => true,
             Place::Part(key) => asked(key),
@@ -93,6 +101,15 @@ impl Selection {
             },
             Place::Document => asked(document_part(record)),
         }
+    }
+
+    /// Whether this part was asked for, for a time that meets `period`. Looks at the period only
+    /// where a time was named.
+    fn asks_for_part(&self, key: ParameterKey, period: impl FnOnce() -> Option<Period>) -> bool {
+        self.choices.parameter(key).is_some_and(|parameter| {
+            let wanted = parameter.period();
+            wanted == Period::default() || period().is_none_or(|period| period.overlaps(&wanted))
+        })
     }
 }
 

@@ -149,10 +149,11 @@ impl Worker {
         stop: &mut watch::Receiver<bool>,
     ) -> Outcome<Result<(super::Export, Vec<super::Attachment>), ExportError>> {
         let counter = Counter::default();
-        let export = self.exporter.run(job, claim.attempt, &counter);
+        // The run is the largest part of a worker by far; on the heap it makes nobody else large.
+        let export = Box::pin(self.exporter.run(job, claim.attempt, &counter));
         let alive = self.stay_alive(claim, &counter);
         let stopped = stopped(stop);
-        pin_mut!(export, alive, stopped);
+        pin_mut!(alive, stopped);
         let interrupted = future::select(alive, stopped);
         match future::select(export, interrupted).await {
             Either::Left((result, _)) => Outcome::Finished(result),

@@ -20,6 +20,10 @@ pub struct AttachedFile<'a> {
     pub hash: &'a str,
     /// When it was added.
     pub created_at: Timestamp,
+    /// The code of its format in the documentation.
+    pub format_code: &'a str,
+    /// The same for people.
+    pub format_display: &'a str,
 }
 
 /// A DocumentReference in the shape of the IG's `EHIDocumentReference` profile: what it is, whose
@@ -49,8 +53,8 @@ pub fn document_reference(
                 },
                 "format": {
                     "system": documentation,
-                    "code": file.content_type,
-                    "display": format!("File of type {}", file.content_type),
+                    "code": file.format_code,
+                    "display": file.format_display,
                 },
             })
         })

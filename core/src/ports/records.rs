@@ -9,8 +9,8 @@ use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 
 use super::Cause;
-use crate::export::Selection;
-use crate::fhir::{PartialDate, PatientId, Record};
+use crate::export::{AttachmentName, ParameterKey, Protection, Selection};
+use crate::fhir::{PartialDate, PatientId, Period, Record};
 
 /// A source of patients' records: an EHR, a data warehouse, a folder of files.
 ///
@@ -51,27 +51,56 @@ pub trait RecordSource: Debug + Send + Sync + 'static {
 /// The records of one patient.
 pub type RecordStream = BoxStream<'static, Result<Record, RecordError>>;
 
-/// The documents of one patient.
-pub type DocumentStream = BoxStream<'static, Result<Document, SourceError>>;
+/// The documents of one patient. Errors are told as in a [`RecordStream`].
+pub type DocumentStream = BoxStream<'static, Result<Document, RecordError>>;
 
-/// A document that is not a FHIR resource.
+/// A document that is not a FHIR resource: any bytes, with what a decision about it needs.
 pub struct Document {
-    /// File name, such as `scan-2019.pdf`.
-    pub name: String,
+    /// File name, such as `scan-2019.pdf`. A second one of the same name gets a number.
+    pub name: AttachmentName,
     /// Media type, such as `application/pdf`.
     pub content_type: String,
     /// What it is, in a sentence a patient understands.
     pub description: String,
-    /// The bytes, in chunks.
-    pub content: BoxStream<'static, Result<Bytes, SourceError>>,
+    /// How its bytes are to be read.
+    pub format: DocumentFormat,
+    /// The part of the record it goes with.
+    pub part: ParameterKey,
+    /// When its matter happened; one without goes in whenever its part was asked for.
+    pub period: Option<Period>,
+    /// What it is protected by; empty for most.
+    pub protections: Vec<Protection>,
+    /// The bytes, in chunks. An error spoils this document alone or, as
+    /// [`RecordError::Source`], ends the run.
+    pub content: BoxStream<'static, Result<Bytes, RecordError>>,
 }
 
 impl Debug for Document {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Document")
-            .field("name", &self.name)
+            .field("part", &self.part)
             .field("content_type", &self.content_type)
+            .field("format", &self.format)
             .finish_non_exhaustive()
+    }
+}
+
+/// How a document's bytes are to be read, as the format documentation explains it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentFormat {
+    /// The code within the documentation page, such as `billing-ledger`.
+    pub code: String,
+    /// The same for people.
+    pub display: String,
+}
+
+impl DocumentFormat {
+    /// The format of a file of which only the media type is known.
+    pub fn of_type(content_type: &str) -> Self {
+        Self {
+            code: content_type.to_owned(),
+            display: format!("File of type {content_type}"),
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod fakes;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 use url::Url;
@@ -14,9 +16,12 @@ pub use clock::{FixedClock, SeededEntropy};
 pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 
 use crate::auth::{Client, ClientId, LoopbackRedirects, Scope};
-use crate::export::{Choices, Export, ExportJob, Interaction, JobId, Kickoff, Requester, Review};
+use crate::export::{
+    AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
+    Requester, Review,
+};
 use crate::fhir::{PatientId, Record};
-use crate::ports::PatientSummary;
+use crate::ports::{Document, DocumentFormat, PatientSummary};
 
 /// A moment some seconds after 2024-01-01.
 ///
@@ -37,6 +42,29 @@ pub fn record(resource: &Value) -> Record {
     match Record::parse(resource.to_string().as_bytes()) {
         Ok(record) => record,
         Err(error) => panic!("{resource}: {error}"),
+    }
+}
+
+/// A PDF document with these bytes that goes with "other documents".
+///
+/// # Panics
+/// When `name` is no file name.
+pub fn document(name: &str, chunks: &[&'static str]) -> Document {
+    let Ok(name) = AttachmentName::parse(name) else {
+        panic!("{name} is no file name")
+    };
+    let chunks: Vec<_> = (chunks.iter())
+        .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
+        .collect();
+    Document {
+        name,
+        content_type: "application/pdf".to_owned(),
+        description: "A scan".to_owned(),
+        format: DocumentFormat::of_type("application/pdf"),
+        part: ParameterKey::Other,
+        period: None,
+        protections: Vec::new(),
+        content: stream::iter(chunks).boxed(),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::export::fixture::*;
 use crate::export::{ExportLimits, JobState, Progress, Review};
 use crate::fhir::Record;
 use crate::ports::{
-    Document, FileError, FileStore, MockFileStore, MockJobStore, MockRecordSource, RecordError,
-    RecordStream, SourceError,
+    FileError, FileStore, MockFileStore, MockJobStore, MockRecordSource, RecordError, RecordStream,
+    SourceError,
 };
 use crate::testkit::{FixedClock, MemoryFiles, SeededEntropy, at, record};
 
@@ -334,12 +334,7 @@ async fn a_job_removed_in_the_last_moment_leaves_nothing_either() {
     (bench.source.expect_records()).returning(|_, _| Ok(one_record()));
     (bench.source.expect_documents()).returning(move |_, _| {
         removed.take(requested().id);
-        let scan = Document {
-            name: "scan.pdf".into(),
-            content_type: "application/pdf".into(),
-            description: "A scan".into(),
-            content: stream::iter([Ok("abc".into())]).boxed(),
-        };
+        let scan = crate::testkit::document("scan.pdf", &["abc"]);
         Ok(stream::iter([Ok(scan)]).boxed())
     });
     let (_stop, mut stop) = never_stops();
