@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
-use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
+use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId, choices_from_parameters};
 use ehi_core::ports::Actor;
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ pub async fn kick_off(
             "The patient's id in the URL is not valid: {error}."
         ))
     })?;
-    nothing_asked(&payload?)?;
+    let choices = asked_choices(&payload?)?;
     let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
     let request = url::Url::parse(&app.exports.links().at(&path))
         .map_err(|_| Problem::invalid("The URL of this request cannot be written."))?;
@@ -65,6 +65,7 @@ pub async fn kick_off(
         request,
         review: mount.review,
         interaction: mount.interaction,
+        choices,
     };
     let job = app.exports.kick_off(&access, asked).await?;
     let client = app.exports.client_of(&job).await?;
@@ -106,32 +107,14 @@ pub async fn other_operation(
     response
 }
 
-/// The patient makes their choices in the form. A body may come along as long as it asks for
-/// nothing: what it asked for would be lost.
-fn nothing_asked(payload: &Payload) -> Result<(), Problem> {
-    let body = match payload {
-        Payload::Empty => return Ok(()),
-        Payload::Json(body) => body,
-        Payload::Form(_) => {
-            return Err(Problem::invalid(
-                "Send the body as a FHIR Parameters resource, or none.",
-            ));
-        }
-    };
-    let is_parameters = body["resourceType"] == "Parameters";
-    let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
-    match body {
-        Value::Object(object) if object.is_empty() => Ok(()),
-        Value::Object(object) if is_parameters && object.get("parameter").is_none_or(empty) => {
-            Ok(())
-        }
-        Value::Object(_) if is_parameters => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            IssueCode::NotSupported,
-            "This server does not read choices from Parameters: the patient makes them in the form. Send no body.",
-        )),
-        _ => Err(Problem::invalid(
-            "The body is not a FHIR Parameters resource. Send no body.",
+/// The choices that came along, if any did.
+fn asked_choices(payload: &Payload) -> Result<Option<Choices>, Problem> {
+    match payload {
+        Payload::Empty => Ok(None),
+        Payload::Json(Value::Object(body)) if body.is_empty() => Ok(None),
+        Payload::Json(body) => Ok(choices_from_parameters(body)?),
+        Payload::Form(_) => Err(Problem::invalid(
+            "Send the body as a FHIR Parameters resource, or none.",
         )),
     }
 }

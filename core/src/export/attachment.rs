@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
-use super::ExportJob;
+use super::archive::ArchiveLook;
+use super::{Archive, ExportJob};
 use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter};
 
 /// Why a text cannot name an attachment.
@@ -91,6 +92,8 @@ pub struct Attachment {
     pub description: String,
     /// How its bytes are to be read.
     pub format: DocumentFormat,
+    /// Whether it is an archive that says what is in it.
+    pub archive: Archive,
     /// The attempt that exported it; `None` for what staff added.
     pub attempt: Option<u32>,
     /// Names the stored file; a title never becomes a path.
@@ -115,6 +118,7 @@ impl Attachment {
             size: 0,
             hash: String::new(),
             created_at: now,
+            archive: Archive::No,
             attempt: None,
             key: uuid::Builder::from_random_bytes(half).into_uuid(),
         }
@@ -127,6 +131,7 @@ pub(super) struct AttachmentWriter {
     attachment: Attachment,
     writer: Box<dyn FileWriter>,
     hash: Sha1,
+    look: ArchiveLook,
 }
 
 impl AttachmentWriter {
@@ -139,17 +144,20 @@ impl AttachmentWriter {
             writer: files.writer(&job.attachment_path(&attachment)).await?,
             attachment,
             hash: Sha1::new(),
+            look: ArchiveLook::new(),
         })
     }
 
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), FileError> {
         self.attachment.size += bytes.len() as u64;
         self.hash.update(&bytes);
+        self.look.pass(&bytes);
         self.writer.write(bytes).await
     }
 
     pub(super) async fn finish(mut self) -> Result<Attachment, FileError> {
         self.writer.finish().await?;
+        self.attachment.archive = self.look.archive();
         self.attachment.hash = BASE64_STANDARD.encode(self.hash.finalize());
         Ok(self.attachment)
     }

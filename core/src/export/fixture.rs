@@ -9,7 +9,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
+    Archive, Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
     Patience, UploadLimits, WorkerId,
 };
@@ -317,6 +317,7 @@ pub fn attachment(title: &str, number: u8) -> Attachment {
         created_at: at(9),
         description: format!("Picture {number}"),
         format: DocumentFormat::of_type("image/png"),
+        archive: Archive::No,
         attempt: None,
         key: Uuid::from_bytes([number; 16]),
     }

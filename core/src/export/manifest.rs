@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::links::Links;
-use super::{Attachment, ExportJob, FileKind};
+use super::{Archive, Attachment, ExportJob, FileKind};
 use crate::auth::Quirk;
 use crate::fhir::{AttachedFile, document_reference};
 
@@ -142,14 +142,20 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
 
 /// A FHIR Attachment as the job's JSON shows it.
 pub fn attachment_json(job: &ExportJob, attachment: &Attachment, links: &Links) -> Value {
-    json!({
+    let mut json = json!({
         "title": attachment.title.as_str(),
         "contentType": attachment.content_type,
         "size": attachment.size,
         "url": links.attachment(job.id, &attachment.title),
         "hash": attachment.hash,
         "creation": attachment.created_at.to_string(),
-    })
+    });
+    if attachment.archive == Archive::Undescribed {
+        json["warning"] = "This archive holds no document_reference.ndjson, so the patient cannot \
+            tell what is in it. Consider adding one."
+            .into();
+    }
+    json
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@
 //! | `selection`, `sensitivity` | what goes in, what is withheld |
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
-//! | `manifest`, `attachment`, `links` | what the app is told |
+//! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
 //! | `lifetime` | when things expire |
 //! | `service` | the use cases: kick off, customise, status, download, … |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
+mod archive;
 mod attachment;
 mod exported;
 mod exporter;
@@ -29,6 +30,7 @@ mod sensitivity;
 mod service;
 mod worker;
 
+pub use archive::Archive;
 pub use attachment::{Attachment, AttachmentName, InvalidName};
 pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};

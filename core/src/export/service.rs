@@ -24,7 +24,8 @@ use crate::auth::{Access, Client, Subject};
 use crate::fhir::PatientId;
 use crate::ports::{
     Action, Actor, AuditEvent, AuditLog, ClientRegistry, Clock, Entropy, FileBytes, FileError,
-    FilePath, FileStore, JobFilter, JobStore, Page, RecordSource, SourceError, StoreError,
+    FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource, SourceError,
+    StoreError,
 };
 
 /// The ports exports need.
@@ -116,6 +117,8 @@ pub struct KickoffRequest {
     pub review: Review,
     /// Whether a form comes first.
     pub interaction: Interaction,
+    /// What came along as Parameters: where the form starts, or what is taken without one.
+    pub choices: Option<Choices>,
 }
 
 /// Where an export stands, for its app.
@@ -183,6 +186,11 @@ impl ExportService {
         &self.settings.links
     }
 
+    /// The formats of the source's documents, for the public documentation.
+    pub fn formats(&self) -> Vec<FormatDescription> {
+        self.ports.source.formats()
+    }
+
     /// The current instant.
     pub fn now(&self) -> Timestamp {
         self.ports.clock.now()
@@ -217,10 +225,10 @@ impl ExportService {
             request: asked.request,
             review: asked.review,
             interaction,
-            choices: match interaction {
+            choices: asked.choices.unwrap_or_else(|| match interaction {
                 Interaction::Form => Choices::form_default(),
                 Interaction::None => Choices::whole_record(),
-            },
+            }),
         };
         let id = JobId::from_random(self.ports.entropy.bytes());
         let job = ExportJob::kick_off(id, kickoff, self.ports.clock.now());

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::export::{AuthorizationKey, ParameterKey};
+
 /// Where a FHIR endpoint of this server stands.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -82,6 +84,80 @@ pub fn operation_definition(endpoint: &Endpoint) -> Value {
         "instance": true,
         "description": "Starts the export of everything the hospital knows about the patient. \
             Answers 202 with the status URL in Content-Location and, where the patient makes \
-            choices first, the form in a Link header with rel=\"patient-interaction\".",
+            choices first, the form in a Link header with rel=\"patient-interaction\". \
+            Parameters are where the form starts; where there is no form they say what is taken, \
+            and without them the whole record is.",
+        "parameter": [
+            repeated("category", "A part of the record to take; without any, all are. Instead of \
+                parts, valueCode may name the code alone.", &[
+                needed("code", &codes(ParameterKey::ALL.iter().map(|key| key.key()))),
+                optional("from", "date", "First date that counts: a date, dateTime or instant"),
+                optional("to", "date", "Last date that counts: a date, dateTime or instant"),
+                optional("notes", "string", "A word to the hospital's staff"),
+            ]),
+            repeated("authorization", "A kind of sensitive record that may leave. Instead of \
+                parts, valueCode may name the code alone.", &[
+                needed("code", &codes(AuthorizationKey::ALL.iter().map(|key| key.key()))),
+                optional("value", "string", "true or false; for 'genetic' and 'other' a text"),
+            ]),
+        ],
     })
+}
+
+fn parameter(name: &str, min: u8, max: &str, documentation: &str) -> Value {
+    json!({
+        "name": name, "use": "in", "min": min, "max": max, "documentation": documentation,
+    })
+}
+
+fn repeated(name: &str, documentation: &str, parts: &[Value]) -> Value {
+    let mut repeated = parameter(name, 0, "*", documentation);
+    repeated["part"] = parts.into();
+    repeated
+}
+
+fn needed(name: &str, documentation: &str) -> Value {
+    let mut needed = parameter(name, 1, "1", documentation);
+    needed["type"] = "code".into();
+    needed
+}
+
+fn optional(name: &str, kind: &str, documentation: &str) -> Value {
+    let mut optional = parameter(name, 0, "1", documentation);
+    optional["type"] = kind.into();
+    optional
+}
+
+fn codes<'a>(codes: impl Iterator<Item = &'a str>) -> String {
+    format!("One of {}", codes.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operation_names_every_code_it_takes() {
+        let endpoint = Endpoint {
+            fhir: "https://ehi.example/fhir".to_owned(),
+            authorize: String::new(),
+            token: String::new(),
+        };
+        let definition = operation_definition(&endpoint);
+        let told =
+            |number: usize| definition["parameter"][number]["part"][0]["documentation"].to_string();
+        assert!(
+            ParameterKey::ALL
+                .iter()
+                .all(|key| told(0).contains(key.key()))
+        );
+        assert!(
+            AuthorizationKey::ALL
+                .iter()
+                .all(|key| told(1).contains(key.key()))
+        );
+        let statement = capability_statement(&endpoint, "1", Timestamp::UNIX_EPOCH);
+        let operation = &statement["rest"][0]["resource"][0]["operation"][0];
+        assert_eq!(operation["definition"], definition["url"]);
+    }
 }

@@ -46,6 +46,36 @@ pub trait RecordSource: Debug + Send + Sync + 'static {
         let _ = (patient, wanted);
         Ok(stream::empty().boxed())
     }
+
+    /// The formats its documents come in, for the public format documentation. None unless the
+    /// source says otherwise.
+    fn formats(&self) -> Vec<FormatDescription> {
+        Vec::new()
+    }
+}
+
+/// A document format as the public documentation explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatDescription {
+    /// The format; its code is what a DocumentReference names.
+    pub format: DocumentFormat,
+    /// The part of the record its documents go with.
+    pub part: ParameterKey,
+    /// What such a document holds, for patients and developers.
+    pub description: String,
+    /// Its columns, where it is a table.
+    pub columns: Vec<ColumnDescription>,
+}
+
+/// A column of a table, as a data dictionary has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnDescription {
+    /// Its name in the header row.
+    pub name: String,
+    /// The type of its values, such as `date` or `numeric`.
+    pub data_type: String,
+    /// What its values mean.
+    pub meaning: String,
 }
 
 /// The records of one patient.

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::response::Response;
 use ehi_core::auth::{Client, Secret, csrf_token};
-use ehi_core::export::{AuthorizationKey, Choices, ExportJob, InvalidChoices, ParameterKey};
+use ehi_core::export::{
+    AuthorizationKey, Choices, ExportJob, InvalidChoices, Parameter, ParameterKey,
+};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -21,6 +25,7 @@ struct FormPage<'a> {
     csrf: String,
     record: Vec<Part>,
     documents: Vec<Part>,
+    notes: String,
     sensitive: Vec<Kind>,
 }
 
@@ -30,6 +35,8 @@ struct Part {
     title: &'static str,
     checked: bool,
     dates: bool,
+    from: String,
+    to: String,
 }
 
 /// A kind of sensitive record on the form.
@@ -37,6 +44,8 @@ struct Kind {
     key: &'static str,
     title: &'static str,
     text: bool,
+    checked: bool,
+    words: String,
 }
 
 /// The form of a job.
@@ -46,11 +55,18 @@ pub fn form(
     cookie: &Secret,
     return_url: Option<&Url>,
 ) -> Response {
-    let part = |&key: &ParameterKey| Part {
-        key: key.key(),
-        title: key.title(),
-        checked: job.choices().parameter(key).is_some(),
-        dates: key.offers_dates(),
+    let choices = job.choices();
+    let part = |&key: &ParameterKey| {
+        let asked = choices.parameter(key).map(Parameter::period);
+        let day = |at: Option<Timestamp>| at.map(day).unwrap_or_default();
+        Part {
+            key: key.key(),
+            title: key.title(),
+            checked: asked.is_some(),
+            dates: key.offers_dates(),
+            from: day(asked.and_then(|asked| asked.start)),
+            to: day(asked.and_then(|asked| asked.end)),
+        }
     };
     let (record, documents) = (ParameterKey::ALL.iter()).partition(|key| key.group() == 1);
     let (record, documents): (Vec<&ParameterKey>, Vec<&ParameterKey>) = (record, documents);
@@ -70,15 +86,25 @@ pub fn form(
         csrf: csrf_token(cookie),
         record: record.into_iter().map(part).collect(),
         documents: documents.into_iter().map(part).collect(),
+        notes: (choices.parameter(ParameterKey::Other))
+            .and_then(|other| other.notes.clone())
+            .unwrap_or_default(),
         sensitive: (AuthorizationKey::ALL.iter())
             .map(|key| Kind {
                 key: key.key(),
                 title: key.title(),
                 text: key.is_text(),
+                checked: choices.authorizes(*key),
+                words: choices.authorization_text(*key).to_owned(),
             })
             .collect(),
     };
     render(&page, return_url)
+}
+
+/// The day of an instant, as a date field shows it.
+fn day(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::UTC).date().to_string()
 }
 
 /// The choices in a form that was sent: fields `parameters.<key>.<member>` and

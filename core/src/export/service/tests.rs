@@ -16,6 +16,7 @@ fn asked(patient: &PatientId, interaction: Interaction) -> KickoffRequest {
         request: Url::parse("https://ehi.example/fhir/Patient/p-1/$ehi-export").unwrap(),
         review: Review::Staff,
         interaction,
+        choices: None,
     }
 }
 
@@ -37,6 +38,19 @@ fn with_patient(patient: PatientId) -> Access {
     Access {
         subject: Subject::Patient(patient),
         ..access()
+    }
+}
+
+#[tokio::test]
+async fn what_comes_along_as_parameters_is_where_the_form_starts_and_what_is_taken_without_one() {
+    for interaction in [Interaction::Form, Interaction::None] {
+        let service = House::of([]).service();
+        let asked = KickoffRequest {
+            choices: Some(labs_only()),
+            ..asked(&patient().id, interaction)
+        };
+        let job = service.kick_off(&access(), asked).await.unwrap();
+        assert_eq!(*job.choices(), labs_only());
     }
 }
 
