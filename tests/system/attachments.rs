@@ -35,6 +35,28 @@ async fn attachments_are_kept_under_their_names_and_doubles_are_numbered() {
 }
 
 #[tokio::test]
+async fn staff_are_warned_of_an_archive_that_does_not_say_what_is_in_it() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    // The beginnings of archives are enough to tell.
+    let bare: &[u8] = b"PK\x03\x04\x14\0\0\0\0\0scan.csv";
+    let described: &[u8] = b"PK\x03\x04\x14\0\0\0\0\0document_reference.ndjson";
+    let files = [
+        ("bare.zip", "application/zip", bare),
+        ("described.zip", "application/zip", described),
+        ("plain.txt", "text/plain", b"no archive".as_slice()),
+    ];
+    staff.add_files(&job, &files).await.expect(200);
+    let told = staff.job(&job).await;
+    let warned: Vec<bool> = (attachments(&told).iter())
+        .map(|attachment| attachment["warning"].is_string())
+        .collect();
+    assert_eq!(warned, [true, false, false]);
+}
+
+#[tokio::test]
 async fn the_patient_gets_every_attachment_byte_by_byte() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;

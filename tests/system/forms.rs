@@ -104,6 +104,14 @@ impl Form {
         choices
     }
 
+    /// The names of the boxes that are ticked.
+    pub fn ticked(&self) -> Vec<String> {
+        (self.fields.iter())
+            .filter(|field| field.kind == Kind::Tick(true))
+            .map(|field| field.name.clone())
+            .collect()
+    }
+
     /// Whether this value can be chosen.
     pub fn offers(&self, value: &str) -> bool {
         self.choices().iter().any(|choice| choice == value)
