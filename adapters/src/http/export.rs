@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
-use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId, choices_from_parameters};
+use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
 use ehi_core::ports::Actor;
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ fn asked_choices(payload: &Payload) -> Result<Option<Choices>, Problem> {
     match payload {
         Payload::Empty => Ok(None),
         Payload::Json(Value::Object(body)) if body.is_empty() => Ok(None),
-        Payload::Json(body) => Ok(choices_from_parameters(body)?),
+        Payload::Json(body) => Ok(Choices::from_parameters(body)?),
         Payload::Form(_) => Err(Problem::invalid(
             "Send the body as a FHIR Parameters resource, or none.",
         )),

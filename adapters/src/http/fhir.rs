@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use ehi_core::export::{AuthorizationKey, ParameterKey};
 use ehi_core::fhir::{Endpoint, capability_statement, operation_definition};
 use serde_json::Value;
 
@@ -35,7 +36,14 @@ pub async fn operation(
     headers: HeaderMap,
 ) -> Result<Response, Fhir> {
     wants_json(&query, &headers)?;
-    Ok(resource(&operation_definition(&endpoint(&app, mount))))
+    let categories: Vec<&str> = ParameterKey::ALL.iter().map(|key| key.key()).collect();
+    let authorizations: Vec<&str> = AuthorizationKey::ALL.iter().map(|key| key.key()).collect();
+    let endpoint = endpoint(&app, mount);
+    Ok(resource(&operation_definition(
+        &endpoint,
+        &categories,
+        &authorizations,
+    )))
 }
 
 fn endpoint(app: &App, mount: Mount) -> Endpoint {

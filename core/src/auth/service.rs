@@ -17,7 +17,7 @@ use super::{
 use crate::fhir::PatientId;
 use crate::ports::{
     Action, Actor, AuditEvent, AuditLog, ClientRegistry, Clock, CodeUse, Entropy, GrantStore,
-    KeyError, RefreshUse, StoreError, TokenKeys,
+    KeyError, RefreshUse, StoreError, TokenKeys, random_uuid,
 };
 
 /// The ports authorization needs.
@@ -386,9 +386,7 @@ impl AuthorizationServer {
     }
 
     fn uuid(&self) -> Uuid {
-        let mut half = [0; 16];
-        half.copy_from_slice(&self.ports.entropy.bytes()[..16]);
-        uuid::Builder::from_random_bytes(half).into_uuid()
+        random_uuid(self.ports.entropy.bytes())
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::archive::ArchiveLook;
 use super::{Archive, ExportJob};
-use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter};
+use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter, random_uuid};
 
 /// Why a text cannot name an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,8 +108,6 @@ impl Attachment {
         now: Timestamp,
         random: [u8; 32],
     ) -> Self {
-        let mut half = [0; 16];
-        half.copy_from_slice(&random[..16]);
         Self {
             description: title.to_string(),
             title,
@@ -120,7 +118,7 @@ impl Attachment {
             created_at: now,
             archive: Archive::No,
             attempt: None,
-            key: uuid::Builder::from_random_bytes(half).into_uuid(),
+            key: random_uuid(random),
         }
     }
 }

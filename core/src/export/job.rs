@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Attachment, AttachmentName, Choices, Export, ExportedFile, Interaction};
 use crate::auth::ClientId;
-use crate::ports::{Cursor, FilePath, PatientSummary};
+use crate::ports::{Cursor, FilePath, PatientSummary, random_uuid};
 
 /// The id of an export job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,9 +22,7 @@ pub struct JobId(Uuid);
 impl JobId {
     /// An id made of randomness.
     pub fn from_random(bytes: [u8; 32]) -> Self {
-        let mut half = [0; 16];
-        half.copy_from_slice(&bytes[..16]);
-        Self(uuid::Builder::from_random_bytes(half).into_uuid())
+        Self(random_uuid(bytes))
     }
 
     /// Reads an id as this server writes it: 36 characters, lower case.

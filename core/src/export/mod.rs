@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `job` | [`ExportJob`] and its states |
 //! | `exported` | what one run left: its files |
-//! | `request` | [`Choices`]: what was asked |
+//! | `request`, `parameters` | [`Choices`]: what was asked |
 //! | `selection`, `sensitivity` | what goes in, what is withheld |
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
@@ -23,6 +23,7 @@ mod job;
 mod lifetime;
 mod links;
 mod manifest;
+mod parameters;
 mod request;
 mod review;
 mod selection;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 /// The only source of time.
 ///
@@ -25,4 +26,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 pub trait Entropy: Debug + Send + Sync + 'static {
     /// 32 bytes nobody can predict.
     fn bytes(&self) -> [u8; 32];
+}
+
+/// A random UUID (version 4) from such bytes.
+pub(crate) fn random_uuid(bytes: [u8; 32]) -> Uuid {
+    let mut half = [0; 16];
+    half.copy_from_slice(&bytes[..16]);
+    uuid::Builder::from_random_bytes(half).into_uuid()
 }

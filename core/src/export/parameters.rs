@@ -1,4 +1,4 @@
-//! Parameters: choices that come along with a kick-off.
+//! Choices that come along with a kick-off, as a FHIR Parameters resource.
 //!
 //! ```json
 //! {"resourceType": "Parameters", "parameter": [
@@ -19,24 +19,26 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::export::{AuthorizationKey, Choices, InvalidChoices};
+use super::{AuthorizationKey, Choices, InvalidChoices};
 
-/// The choices in a Parameters resource; `None` when it asks for nothing in particular.
-///
-/// Where some `category` is named, only those are asked for; where none is, all are. Nothing
-/// sensitive is authorised but what an `authorization` names.
-pub fn choices_from_parameters(body: &Value) -> Result<Option<Choices>, InvalidChoices> {
-    let resource = body
-        .as_object()
-        .ok_or_else(|| invalid("", "is not a JSON object"))?;
-    if resource.get("resourceType").and_then(Value::as_str) != Some("Parameters") {
-        return Err(invalid("/resourceType", "has to be 'Parameters'"));
+impl Choices {
+    /// Reads a Parameters resource; `None` when it asks for nothing in particular.
+    ///
+    /// Where some `category` is named, only those are asked for; where none is, all are. Nothing
+    /// sensitive is authorised but what an `authorization` names.
+    pub fn from_parameters(body: &Value) -> Result<Option<Self>, InvalidChoices> {
+        let resource = body
+            .as_object()
+            .ok_or_else(|| invalid("", "is not a JSON object"))?;
+        if resource.get("resourceType").and_then(Value::as_str) != Some("Parameters") {
+            return Err(invalid("/resourceType", "has to be 'Parameters'"));
+        }
+        let mut asked = Asked::default();
+        for (number, parameter) in list(resource, "parameter", "")?.iter().enumerate() {
+            asked.read(&Entry::new(parameter, format!("/parameter/{number}"))?)?;
+        }
+        asked.choices()
     }
-    let mut asked = Asked::default();
-    for (number, parameter) in list(resource, "parameter", "")?.iter().enumerate() {
-        asked.read(&Entry::new(parameter, format!("/parameter/{number}"))?)?;
-    }
-    asked.choices()
 }
 
 /// What was read so far, as the JSON that [`Choices::from_json`] reads.
@@ -200,7 +202,7 @@ mod tests {
     use crate::export::ParameterKey;
 
     fn read(parameters: &Value) -> Result<Option<Choices>, InvalidChoices> {
-        choices_from_parameters(&json!({"resourceType": "Parameters", "parameter": parameters}))
+        Choices::from_parameters(&json!({"resourceType": "Parameters", "parameter": parameters}))
     }
 
     fn part(name: &str, value: &str) -> Value {
@@ -247,7 +249,7 @@ mod tests {
         assert_eq!(AuthorizationKey::ALL.iter().filter(given).count(), 1);
         assert_eq!(read(&json!([])).unwrap(), None);
         assert_eq!(
-            choices_from_parameters(&json!({"resourceType": "Parameters"})).unwrap(),
+            Choices::from_parameters(&json!({"resourceType": "Parameters"})).unwrap(),
             None
         );
     }
@@ -310,7 +312,7 @@ mod tests {
             );
         }
         for body in [json!([]), json!({}), json!({"resourceType": "Patient"})] {
-            assert!(choices_from_parameters(&body).is_err(), "{body}");
+            assert!(Choices::from_parameters(&body).is_err(), "{body}");
         }
     }
 }
