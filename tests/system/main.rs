@@ -27,6 +27,7 @@ mod customise;
 mod errors;
 mod files;
 mod flow;
+mod pages;
 mod parameters;
 mod process;
 mod records;
