@@ -54,6 +54,9 @@ pub struct AuthSettings {
     pub refresh_lifetime: Duration,
 }
 
+/// How far the clocks of two replicas may differ, in seconds.
+const CLOCK_SKEW: i64 = 60;
+
 /// The authorization server.
 #[derive(Debug, Clone)]
 pub struct AuthorizationServer {
@@ -118,8 +121,12 @@ impl AuthorizationServer {
             challenge: request.challenge.clone(),
             expires_at: self.after(self.settings.code_lifetime),
         };
-        self.audit(Actor::Patient(patient.clone()), Action::Authorize, patient)
-            .await?;
+        self.audit(
+            Actor::Patient(patient.clone()),
+            Action::Authorize,
+            Some(patient),
+        )
+        .await?;
         self.ports.grants.insert_code(code.hash(), &grant).await?;
         Ok(request.answered(code.expose()))
     }
@@ -133,7 +140,7 @@ impl AuthorizationServer {
         self.audit(
             Actor::Patient(patient.clone()),
             Action::RefuseConsent,
-            patient,
+            Some(patient),
         )
         .await?;
         Ok(request.denied())
@@ -182,7 +189,7 @@ impl AuthorizationServer {
         {
             CodeUse::First(grant) => grant,
             CodeUse::Again(grant) => {
-                self.revoke(grant).await?;
+                self.revoke(grant, client, None).await?;
                 return Err(bad_grant(
                     "the code was used before; what it gave is revoked",
                 ));
@@ -243,7 +250,8 @@ impl AuthorizationServer {
         {
             RefreshUse::Rotated(family) => family,
             RefreshUse::Replayed(family) => {
-                self.revoke(family.grant).await?;
+                self.revoke(family.grant, &family.client, Some(&family.patient))
+                    .await?;
                 return Err(bad_grant(
                     "the refresh token was used before; the authorization is revoked",
                 ));
@@ -256,7 +264,8 @@ impl AuthorizationServer {
             ));
         }
         if client.is_some_and(|client| family.client != *client) {
-            self.revoke(family.grant).await?;
+            self.revoke(family.grant, &family.client, Some(&family.patient))
+                .await?;
             return Err(bad_grant("the refresh token was given to another client"));
         }
         self.known_client(&family.client).await?;
@@ -277,7 +286,7 @@ impl AuthorizationServer {
         let claims: Claims = serde_json::from_value(claims).map_err(|_| TokenError::Invalid)?;
         let now = self.ports.clock.now().as_second();
         let ours = claims.iss == self.settings.issuer && claims.aud == self.settings.resource;
-        if !ours || claims.exp <= now || claims.iat > now {
+        if !ours || claims.exp <= now || claims.iat > now + CLOCK_SKEW {
             return Err(TokenError::Invalid);
         }
         let revoked = self.ports.grants.is_revoked(claims.grant).await;
@@ -318,7 +327,7 @@ impl AuthorizationServer {
         };
         let json = serde_json::to_value(&claims).map_err(|_| unavailable())?;
         let actor = Actor::Client(family.client.clone());
-        self.audit(actor, Action::IssueToken, &family.patient)
+        self.audit(actor, Action::IssueToken, Some(&family.patient))
             .await
             .map_err(down)?;
         let access_token = self.ports.keys.sign(&json).await.map_err(|error| {
@@ -339,13 +348,20 @@ impl AuthorizationServer {
         })
     }
 
-    async fn revoke(&self, grant: GrantId) -> Result<(), OAuthError> {
-        tracing::warn!(grant = %grant.0, "a code or refresh token was used twice: its grant is revoked");
+    /// Ends a grant. That comes first: it protects the patient even when the audit log is down.
+    async fn revoke(
+        &self,
+        grant: GrantId,
+        client: &ClientId,
+        patient: Option<&PatientId>,
+    ) -> Result<(), OAuthError> {
+        tracing::warn!(grant = %grant.0, "a code or refresh token was misused: its grant is revoked");
         // Nothing of the grant outlives both its refresh tokens and its access tokens.
         let longest = self.settings.refresh_lifetime + self.settings.access_lifetime;
-        self.ports
-            .grants
-            .revoke(grant, self.after(longest))
+        let revoked = self.ports.grants.revoke(grant, self.after(longest));
+        revoked.await.map_err(down)?;
+        let actor = Actor::Client(client.clone());
+        self.audit(actor, Action::RevokeGrant, patient)
             .await
             .map_err(down)
     }
@@ -361,13 +377,13 @@ impl AuthorizationServer {
         &self,
         actor: Actor,
         action: Action,
-        patient: &PatientId,
+        patient: Option<&PatientId>,
     ) -> Result<(), StoreError> {
         let event = AuditEvent {
             at: self.ports.clock.now(),
             actor,
             action,
-            patient: Some(patient.clone()),
+            patient: patient.cloned(),
             job: None,
         };
         self.ports.audit.append(&event).await

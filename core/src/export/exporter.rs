@@ -44,6 +44,16 @@ pub enum ExportError {
     Files(#[from] FileError),
 }
 
+impl ExportError {
+    /// Whether another attempt may succeed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Source(SourceError::Unavailable(_)) | Self::Files(_) => true,
+            Self::Source(SourceError::NotFound | SourceError::Broken(_)) => false,
+        }
+    }
+}
+
 /// Runs exports.
 #[derive(Debug, Clone)]
 pub struct Exporter {

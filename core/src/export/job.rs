@@ -442,10 +442,17 @@ impl ExportJob {
                 .saturating_mul(1 << attempt.saturating_sub(1).min(16));
             JobState::requested(attempt, now.saturating_add(pause).unwrap_or(Timestamp::MAX))
         } else {
-            JobState::Failed {
-                reason: reason.to_owned(),
-                at: now,
-            }
+            return self.give_up(reason, now);
+        };
+        Ok(())
+    }
+
+    /// The attempt went wrong in a way that another one cannot mend.
+    pub fn give_up(&mut self, reason: &str, now: Timestamp) -> Result<(), NotApplicable> {
+        self.require(matches!(self.state, JobState::Requested { .. }))?;
+        self.state = JobState::Failed {
+            reason: reason.to_owned(),
+            at: now,
         };
         Ok(())
     }

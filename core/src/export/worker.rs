@@ -117,7 +117,11 @@ impl Worker {
             }
             Outcome::Finished(Err(error)) => {
                 tracing::warn!(job = %job.id, attempt = claim.attempt, error = &error as &dyn std::error::Error, "export attempt failed");
-                job.attempt_failed(reason(&error), self.settings.patience, now)
+                if error.may_pass() {
+                    job.attempt_failed(reason(&error), self.settings.patience, now)
+                } else {
+                    job.give_up(reason(&error), now)
+                }
             }
             Outcome::Stopped => job.release(now),
             Outcome::Lost => {

@@ -194,6 +194,21 @@ async fn a_failing_export_is_tried_again_later_and_given_up_at_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_attempt_cannot_mend_is_given_up_at_once() {
+    for error in [
+        || SourceError::NotFound,
+        || SourceError::Broken("nonsense".into()),
+    ] {
+        let mut bench = Bench::of([requested()]);
+        (bench.source.expect_records()).returning(move |_, _| Err(error()));
+        let shelf = bench.shelf.clone();
+        let (_stop, mut stop) = never_stops();
+        bench.worker().work(&mut stop).await.unwrap();
+        assert_eq!(shelf.job().status(), Status::Failed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_broken_source_or_full_disk_says_stays_with_the_operator() {
     for error in [
         ExportError::Source(SourceError::Broken("patient Ada Crane: HIV".into())),

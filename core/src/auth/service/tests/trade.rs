@@ -183,9 +183,11 @@ async fn a_code_is_worth_nothing_to_anybody_else_or_too_late() {
 async fn a_code_that_is_used_twice_revokes_what_it_gave() {
     let mut house = House::new();
     (house.grants.expect_use_code()).returning(|_| Ok(CodeUse::Again(grant_id())));
-    let server = expecting_revocation(house).server();
-    let error = server.token(code_request()).await.unwrap_err();
+    let house = expecting_revocation(house);
+    let audit = house.recorded.clone();
+    let error = house.server().token(code_request()).await.unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
+    assert_eq!(audit.actions(), [Action::RevokeGrant]);
 }
 
 #[tokio::test]
