@@ -50,6 +50,8 @@ pub struct Parts {
 pub struct Times {
     /// Of jobs.
     pub jobs: Lifetimes,
+    /// How often what expired is removed.
+    pub sweep: Duration,
     /// Of a patient's session.
     pub patient_session: Duration,
     /// Of a staff session that is not used.
@@ -66,6 +68,8 @@ pub struct Wired {
     pub app: App,
     /// What makes exports.
     pub workers: Vec<Worker>,
+    /// How often what expired is removed.
+    pub sweep: Duration,
 }
 
 /// An authorization code has to be used within this time.
@@ -178,5 +182,6 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
             settings,
         },
         workers,
+        sweep: parts.lifetimes.sweep,
     })
 }

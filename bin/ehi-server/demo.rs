@@ -150,6 +150,7 @@ fn times() -> Times {
             finished: minutes(60),
             tombstone: minutes(60),
         },
+        sweep: minutes(1),
         patient_session: minutes(60),
         staff_session: minutes(10),
         access_token: minutes(60),

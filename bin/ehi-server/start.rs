@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use ehi_adapters::http::{ServeLimits, serve};
+use ehi_adapters::http::{App, ServeLimits, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -12,9 +12,6 @@ use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::app::Wired;
-
-/// How often expired things are looked for.
-const SWEEP: Duration = Duration::from_secs(30);
 
 /// Takes the address.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -33,7 +30,7 @@ pub async fn run(listener: TcpListener, router: Router, wired: Wired) -> Result<
         let stopped = stopped.clone();
         background.spawn(async move { worker.run(stopped).await });
     }
-    background.spawn(sweep(wired.app.clone(), stopped.clone()));
+    background.spawn(sweep(wired.app.clone(), wired.sweep, stopped.clone()));
     let asked = end_asked()?;
     serve(listener, router, ServeLimits::default(), asked).await;
     tracing::info!("shutting down");
@@ -59,11 +56,11 @@ fn end_asked() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 /// Removes what expired, again and again.
-async fn sweep(app: ehi_adapters::http::App, mut stopped: watch::Receiver<bool>) {
+async fn sweep(app: App, pause: Duration, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
-            () = tokio::time::sleep(SWEEP) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         match app.exports.sweep().await {
             Ok(0) => {}
