@@ -19,7 +19,8 @@ use ehi_core::export::{
     UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
-    AuditLog, Clock, Entropy, JobStore, PatientLogin, RecordSource, SessionStore,
+    AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
+    SessionStore, TokenKeys,
 };
 use url::Url;
 
@@ -83,105 +84,141 @@ const UPLOADS: UploadLimits = UploadLimits {
 
 /// Plugs everything together; files and keys go below `data`.
 pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let audit: Arc<dyn AuditLog> = Arc::new(LogAudit);
-    let jobs: Arc<dyn JobStore> = Arc::new(MemoryJobs::default());
-    let sessions: Arc<dyn SessionStore> = Arc::new(MemorySessions::default());
-    let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
-    let files = FolderFiles::open(data.join("files"))
-        .map_err(|error| Failure::because(cannot("the files"), error))?;
-    let files = Arc::new(files);
-    let keys = RsaKeys::open(&data.join("keys"))
-        .await
-        .map_err(|error| Failure::because(cannot("the signing key"), error))?;
-    let links = Links::new(&parts.base);
-
-    let exports = ExportService::new(
-        ExportPorts {
-            jobs: jobs.clone(),
-            files: files.clone(),
-            source: parts.source.clone(),
-            clients: parts.directory.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-        },
-        ExportSettings {
-            links: links.clone(),
-            lifetimes: parts.lifetimes.jobs,
-            uploads: UPLOADS,
-        },
-    );
-    let authorization = AuthorizationServer::new(
-        AuthPorts {
-            clients: parts.directory.clone(),
-            grants: Arc::new(MemoryGrants::default()),
-            keys: Arc::new(keys),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-        },
-        AuthSettings {
-            issuer: links.base().to_owned(),
-            resource: links.fhir(),
-            audience: Audience::new(FHIR_MOUNTS.map(|mount| links.at(mount))),
-            code_lifetime: CODE,
-            access_lifetime: parts.lifetimes.access_token,
-            refresh_lifetime: parts.lifetimes.refresh_token,
-        },
-    );
-    let patients = PatientSessions {
-        login: parts.patient_login,
-        source: parts.source.clone(),
-        sessions: sessions.clone(),
-        audit: audit.clone(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        lifetime: parts.lifetimes.patient_session,
-    };
-    let staff = StaffSessions {
-        login: parts.directory,
-        sessions,
-        audit,
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        lifetime: parts.lifetimes.staff_session,
-    };
+    let ports = Ports::open(&parts, data).await?;
     let settings = HttpSettings {
         test_kickoffs: parts.test_kickoffs,
-        allowed_origins: parts.allowed_origins,
+        allowed_origins: parts.allowed_origins.clone(),
         // Room for the boundaries and headers between the files.
         upload_bytes: usize::try_from(UPLOADS.bytes)
             .unwrap_or(usize::MAX)
             .saturating_add(1 << 20),
         version: env!("CARGO_PKG_VERSION"),
-        started: clock.now(),
+        started: ports.clock.now(),
     };
-    let exporter = Exporter {
-        source: parts.source,
-        files,
-        clock,
-        entropy,
-        limits: ExportLimits::default(),
-    };
-    let workers = (1..=parts.workers)
-        .map(|number| Worker {
-            id: WorkerId(format!("worker-{number}")),
-            jobs: jobs.clone(),
-            exporter: exporter.clone(),
-            settings: WorkerSettings::default(),
-        })
-        .collect();
     Ok(Wired {
         app: App {
-            exports,
-            authorization,
-            patients,
-            staff,
+            exports: ports.exports(&parts),
+            authorization: ports.authorization(&parts),
+            patients: ports.patients(&parts),
+            staff: ports.staff(&parts),
             settings,
         },
-        workers,
+        workers: ports.workers(&parts),
         sweep: parts.lifetimes.sweep,
     })
+}
+
+/// The adapters behind the ports.
+struct Ports {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    audit: Arc<dyn AuditLog>,
+    jobs: Arc<dyn JobStore>,
+    sessions: Arc<dyn SessionStore>,
+    grants: Arc<dyn GrantStore>,
+    files: Arc<dyn FileStore>,
+    keys: Arc<dyn TokenKeys>,
+    source: Arc<dyn RecordSource>,
+}
+
+impl Ports {
+    async fn open(parts: &Parts, data: &Path) -> Result<Self, Failure> {
+        let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
+        let files = FolderFiles::open(data.join("files"))
+            .map_err(|error| Failure::because(cannot("the files"), error))?;
+        let keys = RsaKeys::open(&data.join("keys"))
+            .await
+            .map_err(|error| Failure::because(cannot("the signing key"), error))?;
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            audit: Arc::new(LogAudit),
+            jobs: Arc::new(MemoryJobs::default()),
+            sessions: Arc::new(MemorySessions::default()),
+            grants: Arc::new(MemoryGrants::default()),
+            files: Arc::new(files),
+            keys: Arc::new(keys),
+            source: parts.source.clone(),
+        })
+    }
+
+    fn exports(&self, parts: &Parts) -> ExportService {
+        ExportService::new(
+            ExportPorts {
+                jobs: self.jobs.clone(),
+                files: self.files.clone(),
+                source: self.source.clone(),
+                clients: parts.directory.clone(),
+                audit: self.audit.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+            },
+            ExportSettings {
+                links: Links::new(&parts.base),
+                lifetimes: parts.lifetimes.jobs,
+                uploads: UPLOADS,
+            },
+        )
+    }
+
+    fn authorization(&self, parts: &Parts) -> AuthorizationServer {
+        let links = Links::new(&parts.base);
+        AuthorizationServer::new(
+            AuthPorts {
+                clients: parts.directory.clone(),
+                grants: self.grants.clone(),
+                keys: self.keys.clone(),
+                audit: self.audit.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+            },
+            AuthSettings {
+                issuer: links.base().to_owned(),
+                resource: links.fhir(),
+                audience: Audience::new(FHIR_MOUNTS.map(|mount| links.at(mount))),
+                code_lifetime: CODE,
+                access_lifetime: parts.lifetimes.access_token,
+                refresh_lifetime: parts.lifetimes.refresh_token,
+            },
+        )
+    }
+
+    fn patients(&self, parts: &Parts) -> PatientSessions {
+        PatientSessions {
+            login: parts.patient_login.clone(),
+            source: self.source.clone(),
+            sessions: self.sessions.clone(),
+            audit: self.audit.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            lifetime: parts.lifetimes.patient_session,
+        }
+    }
+
+    fn staff(&self, parts: &Parts) -> StaffSessions {
+        StaffSessions {
+            login: parts.directory.clone(),
+            sessions: self.sessions.clone(),
+            audit: self.audit.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            lifetime: parts.lifetimes.staff_session,
+        }
+    }
+
+    fn workers(&self, parts: &Parts) -> Vec<Worker> {
+        let worker = |number| Worker {
+            id: WorkerId(format!("worker-{number}")),
+            jobs: self.jobs.clone(),
+            exporter: Exporter {
+                source: self.source.clone(),
+                files: self.files.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                limits: ExportLimits::default(),
+            },
+            settings: WorkerSettings::default(),
+        };
+        (1..=parts.workers).map(worker).collect()
+    }
 }
