@@ -84,7 +84,7 @@ const UPLOADS: UploadLimits = UploadLimits {
 
 /// Plugs everything together; files and keys go below `data`.
 pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
-    let ports = Ports::open(&parts, data).await?;
+    let plugged = Ports::open(&parts, data).await?;
     let settings = HttpSettings {
         test_kickoffs: parts.test_kickoffs,
         allowed_origins: parts.allowed_origins.clone(),
@@ -93,17 +93,17 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
             .unwrap_or(usize::MAX)
             .saturating_add(1 << 20),
         version: env!("CARGO_PKG_VERSION"),
-        started: ports.clock.now(),
+        started: plugged.clock.now(),
     };
     Ok(Wired {
         app: App {
-            exports: ports.exports(&parts),
-            authorization: ports.authorization(&parts),
-            patients: ports.patients(&parts),
-            staff: ports.staff(&parts),
+            exports: plugged.exports(&parts),
+            authorization: plugged.authorization(&parts),
+            patients: plugged.patients(&parts),
+            staff: plugged.staff(&parts),
             settings,
         },
-        workers: ports.workers(&parts),
+        workers: plugged.workers(&parts),
         sweep: parts.lifetimes.sweep,
     })
 }
