@@ -130,9 +130,12 @@ impl Config {
         let config: Self = toml::from_str(text)
             .map_err(|error| Failure::because("the configuration is incomplete or wrong", error))?;
         let web = matches!(config.public_url.scheme(), "http" | "https");
-        if !web || config.public_url.query().is_some() || config.public_url.fragment().is_some() {
+        let bare = config.public_url.path() == "/"
+            && config.public_url.query().is_none()
+            && config.public_url.fragment().is_none();
+        if !web || !bare {
             return Err(Failure::new(
-                "public_url has to be a plain http or https URL",
+                "public_url has to be http or https and a host, without a path: https://ehi.example.org",
             ));
         }
         let local = match config.public_url.host() {
@@ -210,6 +213,7 @@ mod tests {
         assert_eq!(config.test_kickoffs(), TestKickoffs::Off);
         assert!(config.origins().unwrap().is_empty());
         assert!(told(&WHOLE.replace("https:", "http:")).contains("https"));
+        assert!(told(&WHOLE.replace("example.org", "example.org/ehi")).contains("without a path"));
         assert!(
             Config::parse(&WHOLE.replace("https://ehi.example.org", "http://localhost:8080"))
                 .is_ok()

@@ -5,9 +5,14 @@ use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log. `RUST_LOG` says how much; `info` unless it is set.
+/// Starts the log. `RUST_LOG` says how much; `info` unless it is set. Audit entries are in it
+/// whatever that says.
 pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match "audit=info".parse() {
+        Ok(audit) => wanted.add_directive(audit),
+        Err(_) => wanted,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use axum::Extension;
 use axum::Json;
 use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{LINK, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::cookie::{self, STAFF_COOKIE, SameSite};
 use super::error::{Admin, Problem, bad_state};
-use super::extract::{Payload, Query, field};
+use super::extract::{Path, Payload, Query, field};
 use super::{App, Shared, views};
 
 /// `POST /admin/login`
@@ -60,7 +60,7 @@ pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Res
     let mut response = Json(json!({"message": "You are logged out."})).into_response();
     response
         .headers_mut()
-        .insert(SET_COOKIE, cookie::clear(STAFF_COOKIE));
+        .insert(SET_COOKIE, cookie::clear(STAFF_COOKIE, same_site(&app)));
     Ok(response)
 }
 
@@ -81,14 +81,17 @@ pub async fn staff_only(
 }
 
 /// Where other origins are named, their pages have to be able to use the cookie.
-fn staff_cookie(app: &App, secret: &Secret, expires: Timestamp) -> HeaderValue {
-    let same_site = if app.settings.allowed_origins.is_empty() {
+fn same_site(app: &App) -> SameSite {
+    if app.settings.allowed_origins.is_empty() {
         SameSite::Lax
     } else {
         SameSite::None
-    };
+    }
+}
+
+fn staff_cookie(app: &App, secret: &Secret, expires: Timestamp) -> HeaderValue {
     let base = app.exports.links().base();
-    cookie::set(STAFF_COOKIE, secret, base, same_site, Some(expires))
+    cookie::set(STAFF_COOKIE, secret, base, same_site(app), Some(expires))
 }
 
 /// `GET /admin/jobs`

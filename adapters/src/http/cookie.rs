@@ -57,10 +57,14 @@ pub fn set(
     ))
 }
 
-/// A `Set-Cookie` that takes a cookie back.
-pub fn clear(name: &str) -> HeaderValue {
+/// A `Set-Cookie` that takes a cookie back; browsers want it to be as the cookie was.
+pub fn clear(name: &str, same_site: SameSite) -> HeaderValue {
+    let site = match same_site {
+        SameSite::None => "; SameSite=None; Secure",
+        SameSite::Lax => "; SameSite=Lax",
+    };
     value(&format!(
-        "{name}=; Path=/; HttpOnly; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        "{name}=; Path=/; HttpOnly{site}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
     ))
 }
 
@@ -106,6 +110,11 @@ mod tests {
         );
         assert!(over("https://ehi.example", SameSite::Lax).contains("; Secure"));
         assert!(over("http://127.0.0.1", SameSite::None).contains("SameSite=None; Secure"));
-        assert!(clear("sid").to_str().unwrap().contains("Max-Age=0"));
+        assert!(
+            clear("sid", SameSite::None)
+                .to_str()
+                .unwrap()
+                .contains("Max-Age=0")
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
 };
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::cookie::http_date;
 use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
-use super::extract::{Bearer, Job, PatientCookie, Payload, Query, field};
+use super::extract::{Bearer, Job, Path, PatientCookie, Payload, Query, field};
 use super::pages::{self, choices_from_form};
 use super::poll_limit::PollLimit;
 use super::{App, Shared, range, smart, views};

@@ -3,17 +3,19 @@
 use std::convert::Infallible;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, RawQuery, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, RawQuery, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use ehi_core::auth::{Access, PatientSession, Secret, SessionError, is_csrf_token};
 use ehi_core::export::JobId;
 use ehi_core::fhir::IssueCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cookie::{self, PATIENT_COOKIE};
-use super::error::{Fhir, Problem};
+use super::error::{Fhir, Problem, by_path};
 use super::{App, Shared};
 
 /// What the bearer token of the request opens.
@@ -38,6 +40,24 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (alone && scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
 }
 
+/// The parts of the path that the route names. Bytes that are no text name nothing that is there.
+pub struct Path<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Path<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match extract::Path::from_request_parts(parts, state).await {
+            Ok(extract::Path(named)) => Ok(Self(named)),
+            Err(_) => Err(by_path(parts.uri.path(), Problem::not_found())),
+        }
+    }
+}
+
 /// The id of the job in the path. What can be no id is a job that is not there.
 pub struct Job(pub JobId);
 
@@ -45,8 +65,8 @@ impl FromRequestParts<Shared> for Job {
     type Rejection = Fhir;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Fhir> {
-        let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
-        let id = segments.ok().and_then(|Path(segments)| {
+        let segments = extract::Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
+        let id = segments.ok().and_then(|extract::Path(segments)| {
             let (_, id) = segments.into_iter().find(|(name, _)| name == "job")?;
             JobId::parse(&id)
         });

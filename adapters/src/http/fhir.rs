@@ -80,7 +80,7 @@ fn wants_json(query: &Query, headers: &HeaderMap) -> Result<(), Problem> {
         // A '+' in a query that was not encoded arrives as a space.
         known.contains(&format) || format == "application/fhir json"
     };
-    if accepted.split(',').any(json) {
+    if accepted.is_empty() || accepted.split(',').any(json) {
         Ok(())
     } else {
         Err(Problem::invalid(

@@ -45,11 +45,12 @@ impl Part {
             // A header that is no range is to be ignored.
             return Self::Whole;
         };
-        match parsed.validate(size).as_deref() {
-            Ok([one]) => Self::Some(*one.start()..one.end() + 1),
+        // Of an empty file there is no part.
+        match parsed.validate(size).as_deref().ok().filter(|_| size > 0) {
+            Some([one]) => Self::Some(*one.start()..one.end() + 1),
             // Several ranges in one response are ours to decline.
-            Ok(_) => Self::Whole,
-            Err(_) => Self::Unsatisfiable,
+            Some(_) => Self::Whole,
+            None => Self::Unsatisfiable,
         }
     }
 }
@@ -163,6 +164,14 @@ mod tests {
             assert_eq!(asked(&[(RANGE, range)]), expected, "{range}");
         }
         assert_eq!(asked(&[]), Part::Whole);
+    }
+
+    #[test]
+    fn of_an_empty_file_there_is_no_part() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static("bytes=0-"));
+        let part = Part::asked(&headers, 0, "\"tag\"");
+        assert_eq!(part, Part::Unsatisfiable);
     }
 
     #[test]

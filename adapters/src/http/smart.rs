@@ -1,7 +1,6 @@
 //! SMART App Launch: discovery, authorization and tokens.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, LOCATION, PRAGMA};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -11,7 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::error::{Fhir, Problem};
-use super::extract::{PatientCookie, Query, media_type};
+use super::extract::{PatientCookie, Payload, Query, pairs};
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -80,17 +79,25 @@ pub async fn authorize(
 }
 
 /// `POST /auth/token`
-pub async fn token(State(app): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    if media_type(&headers).as_deref() != Some("application/x-www-form-urlencoded") {
-        let text = "Send the parameters as application/x-www-form-urlencoded";
-        return oauth_error(&OAuthError::new(OAuthErrorCode::InvalidRequest, text));
-    }
+pub async fn token(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    payload: Result<Payload, Problem>,
+) -> Response {
+    let refuse = |code, text| oauth_error(&OAuthError::new(code, text));
+    let Ok(Payload::Form(form)) = payload else {
+        return refuse(
+            OAuthErrorCode::InvalidRequest,
+            "Send the parameters as application/x-www-form-urlencoded, at most 1 MiB",
+        );
+    };
     if headers.contains_key(AUTHORIZATION) {
-        let text = "This client is public: send client_id in the body and no Authorization header";
-        return oauth_error(&OAuthError::new(OAuthErrorCode::InvalidClient, text));
+        return refuse(
+            OAuthErrorCode::InvalidClient,
+            "This client is public: send client_id in the body and no Authorization header",
+        );
     }
-    let form: Vec<_> = url::form_urlencoded::parse(&body).into_owned().collect();
-    let answer = match TokenRequest::from_pairs(super::extract::pairs(&form)) {
+    let answer = match TokenRequest::from_pairs(pairs(&form)) {
         Ok(request) => app.authorization.token(request).await,
         Err(error) => Err(error),
     };

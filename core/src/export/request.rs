@@ -214,7 +214,8 @@ impl Choices {
             let date = |date: Option<PartialDate>| {
                 date.map_or(Value::Bool(false), |d| d.to_string().into())
             };
-            if key.group() == 1 {
+            // Asked by the API, dates narrow every part; what narrows is always shown.
+            if key.group() == 1 || parameter.period() != Period::default() {
                 json["from"] = date(parameter.from);
                 json["to"] = date(parameter.to);
             }

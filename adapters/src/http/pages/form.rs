@@ -8,6 +8,7 @@ use ehi_core::auth::{Client, Secret, csrf_token};
 use ehi_core::export::{
     AuthorizationKey, Choices, ExportJob, InvalidChoices, Parameter, ParameterKey,
 };
+use ehi_core::fhir::Period;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
@@ -63,7 +64,8 @@ pub fn form(
             key: key.key(),
             title: key.title(),
             checked: asked.is_some(),
-            dates: key.offers_dates(),
+            // Dates that came along with the kick-off can be seen and changed.
+            dates: key.offers_dates() || asked.is_some_and(|asked| asked != Period::default()),
             from: day(asked.and_then(|asked| asked.start)),
             to: day(asked.and_then(|asked| asked.end)),
         }

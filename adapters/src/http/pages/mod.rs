@@ -10,7 +10,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::Client;
-use url::Url;
+use url::{Host, Url};
 
 pub use documentation::documentation;
 pub use form::{choices_from_form, form};
@@ -32,10 +32,9 @@ fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
         }
     };
     // Browsers check form-action against where a form's answer redirects to as well.
-    let beyond = beyond.map(|url| format!(" {}", url.origin().ascii_serialization()));
+    let beyond = beyond.map(policy_source).unwrap_or_default();
     let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'{}",
-        beyond.unwrap_or_default()
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'{beyond}"
     );
     let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
     if let Ok(policy) = HeaderValue::from_str(&policy) {
@@ -44,6 +43,17 @@ fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
             .insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
+}
+
+/// How a policy names where this URL leads. It has no words for addresses of apps
+/// (`com.example.app:`) and for IPv6, so for those their scheme has to do.
+fn policy_source(url: &Url) -> String {
+    match url.host() {
+        Some(Host::Domain(_) | Host::Ipv4(_)) => {
+            format!(" {}", url.origin().ascii_serialization())
+        }
+        Some(Host::Ipv6(_)) | None => format!(" {}:", url.scheme()),
+    }
 }
 
 #[derive(Template)]
@@ -92,4 +102,21 @@ fn asset(content_type: &'static str, content: &'static str) -> Response {
         (CACHE_CONTROL, "public, max-age=3600"),
     ];
     (headers, content).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_lets_a_form_lead_to_every_kind_of_app() {
+        for (url, source) in [
+            ("https://app.example/cb?x=1", " https://app.example"),
+            ("http://127.0.0.1:3000/cb", " http://127.0.0.1:3000"),
+            ("http://[::1]:9/cb", " http:"),
+            ("com.example.app:/cb", " com.example.app:"),
+        ] {
+            assert_eq!(policy_source(&Url::parse(url).unwrap()), source);
+        }
+    }
 }
