@@ -24,7 +24,9 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use async_trait::async_trait;
-use ehi_core::auth::{Client, ClientId, LoopbackRedirects, Quirk, Scope, Scopes, StaffName};
+use ehi_core::auth::{
+    Client, ClientId, LoopbackRedirects, Quirk, RegisteredUrl, Scope, Scopes, StaffName,
+};
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
     ClientRegistry, Credentials, LoginError, LoginPrompt, PatientAnswer, PatientLogin, StaffLogin,
@@ -33,7 +35,6 @@ use ehi_core::ports::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use url::Url;
 
 /// Everybody the server knows by name.
 #[derive(Debug)]
@@ -77,9 +78,9 @@ struct ClientEntry {
     id: ClientId,
     name: String,
     #[serde(default)]
-    redirect_uris: Vec<Url>,
+    redirect_uris: Vec<RegisteredUrl>,
     #[serde(default)]
-    return_urls: Vec<Url>,
+    return_urls: Vec<RegisteredUrl>,
     #[serde(default)]
     loopback: LoopbackRedirects,
     #[serde(default = "patient_scopes")]

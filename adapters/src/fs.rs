@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +35,7 @@ impl FolderFiles {
         // No path of a stored file begins with a dot, so the two never meet.
         let incoming = root.join(".incoming");
         make_folder(&incoming).map_err(file_error)?;
+        remove_stale(&incoming).map_err(file_error)?;
         Ok(Self {
             root: root.into(),
             incoming: incoming.into(),
@@ -94,6 +96,20 @@ impl FileStore for FolderFiles {
                 std::fs::remove_file(place)
             };
             found(deleted).map(|_| ())
+        })
+        .await
+    }
+
+    async fn folders(&self) -> Result<Vec<FilePath>, FileError> {
+        let root = self.root.clone();
+        blocking(move || {
+            let mut folders = Vec::new();
+            for entry in std::fs::read_dir(root)? {
+                // What has another kind of name is none of ours.
+                let name = entry?.file_name();
+                folders.extend(name.to_str().and_then(|name| FilePath::parse(name).ok()));
+            }
+            Ok(folders)
         })
         .await
     }
@@ -161,6 +177,18 @@ impl FileWriter for FolderWriter {
         })
         .await
     }
+}
+
+/// Removes what a server that died left half-written: what nobody wrote to for a day.
+fn remove_stale(incoming: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(incoming)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed();
+        if age.is_ok_and(|age| age > Duration::from_hours(24)) {
+            found(std::fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -261,6 +289,9 @@ mod tests {
         }
         files.delete_prefix(&path("job/1")).await.unwrap();
         assert_eq!(files.list(&path("job")).await.unwrap(), [path("job/2/a")]);
+        let mut folders = files.folders().await.unwrap();
+        folders.sort();
+        assert_eq!(folders, [path("job"), path("job-2")]);
         files.delete_prefix(&path("job/2/a")).await.unwrap();
         files.delete_prefix(&path("job")).await.unwrap();
         files.delete_prefix(&path("job")).await.unwrap();

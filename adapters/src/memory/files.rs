@@ -1,6 +1,6 @@
 //! Files in memory: for tests and benchmarks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -60,6 +60,11 @@ impl FileStore for MemoryFiles {
     async fn delete_prefix(&self, folder: &FilePath) -> Result<(), FileError> {
         lock(&self.0).retain(|path, _| !path.is_below(folder));
         Ok(())
+    }
+
+    async fn folders(&self) -> Result<Vec<FilePath>, FileError> {
+        let tops: BTreeSet<FilePath> = lock(&self.0).keys().map(FilePath::top).collect();
+        Ok(tops.into_iter().collect())
     }
 
     async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError> {

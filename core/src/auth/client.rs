@@ -53,15 +53,48 @@ pub struct Client {
     /// What the patient knows it by.
     pub name: String,
     /// Where authorization codes may go. Compared to the letter (RFC 9700 section 2.1).
-    pub redirect_uris: Vec<Url>,
+    pub redirect_uris: Vec<RegisteredUrl>,
     /// Where the browser may return after the form.
-    pub return_urls: Vec<Url>,
+    pub return_urls: Vec<RegisteredUrl>,
     /// Whether other addresses on the user's own machine are as good as registered.
     pub loopback: LoopbackRedirects,
     /// What it may ask for.
     pub scopes: Scopes,
     /// Where it needs something other than the standard.
     pub quirks: Vec<Quirk>,
+}
+
+/// An address an app registered, kept to the letter: an absolute URL without a fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RegisteredUrl(String);
+
+impl RegisteredUrl {
+    /// Reads an address. `None` for what can be none (RFC 6749 section 3.1.2).
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let safe = !matches!(url.scheme(), "javascript" | "data" | "file" | "blob");
+        (safe && url.fragment().is_none()).then(|| Self(text.to_owned()))
+    }
+
+    /// The address as it was registered.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RegisteredUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("an address of an app is an absolute URL without a fragment")
+    }
+}
+
+impl From<RegisteredUrl> for String {
+    fn from(url: RegisteredUrl) -> Self {
+        url.0
+    }
 }
 
 /// Whether a client may be sent to addresses on the user's own machine that it did not register.
@@ -103,7 +136,7 @@ impl Client {
         self.quirks.contains(&quirk)
     }
 
-    fn allowed(&self, registered: &[Url], asked: &str) -> Option<Url> {
+    fn allowed(&self, registered: &[RegisteredUrl], asked: &str) -> Option<Url> {
         let url = Url::parse(asked).ok()?;
         let on_loopback = self.loopback == LoopbackRedirects::Any && is_plain_loopback(&url);
         // Compared as text: what a parser would forgive is refused.
@@ -137,7 +170,7 @@ mod tests {
         let mut client = testkit::client();
         client.loopback = LoopbackRedirects::Registered;
         let registered = "https://app.example/callback?x=1";
-        client.redirect_uris = vec![Url::parse(registered).unwrap()];
+        client.redirect_uris = vec![RegisteredUrl::parse(registered).unwrap()];
         assert_eq!(
             client.redirect_uri(registered).unwrap().as_str(),
             registered
@@ -158,6 +191,29 @@ mod tests {
             "",
         ] {
             assert_eq!(client.redirect_uri(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_compared_as_it_was_registered() {
+        let mut client = testkit::client();
+        client.loopback = LoopbackRedirects::Registered;
+        for text in [
+            "https://App.example.org",
+            "https://app.example.org:443/cb",
+            "com.example.app:/cb",
+        ] {
+            client.redirect_uris = vec![RegisteredUrl::parse(text).unwrap()];
+            assert!(client.redirect_uri(text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "/cb",
+            "https://app.example/#x",
+            "javascript:alert(1)",
+            "data:,x",
+        ] {
+            assert_eq!(RegisteredUrl::parse(text), None, "{text}");
         }
     }
 

@@ -26,7 +26,7 @@ mod token;
 pub use authorization::{
     Audience, AuthorizationError, AuthorizationRequest, OAuthError, OAuthErrorCode, PkceChallenge,
 };
-pub use client::{Client, ClientId, LoopbackRedirects, Quirk};
+pub use client::{Client, ClientId, LoopbackRedirects, Quirk, RegisteredUrl};
 pub use patient::{PatientSession, PatientSessions};
 pub use scope::{Scope, Scopes};
 pub use secret::{Secret, SecretHash};

@@ -42,13 +42,22 @@ pub enum ExportError {
     /// The files could not be kept.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// The run ended in the middle: something in it panicked, or its worker died.
+    #[error("the run was interrupted")]
+    Interrupted,
+    /// Nothing came for too long.
+    #[error("nothing was written for too long")]
+    Stalled,
 }
 
 impl ExportError {
     /// Whether another attempt may succeed.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Source(SourceError::Unavailable(_)) | Self::Files(_) => true,
+            Self::Source(SourceError::Unavailable(_))
+            | Self::Files(_)
+            | Self::Interrupted
+            | Self::Stalled => true,
             Self::Source(SourceError::NotFound | SourceError::Broken(_)) => false,
         }
     }

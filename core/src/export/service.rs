@@ -414,7 +414,8 @@ impl ExportService {
         Ok(())
     }
 
-    /// Removes what expired. Returns how many jobs that were.
+    /// Removes what expired, and files whose job is gone: a server may have died between the two.
+    /// Returns how many jobs expired.
     pub async fn sweep(&self) -> Result<usize, UseCaseError> {
         let now = self.ports.clock.now();
         let jobs = self
@@ -431,7 +432,23 @@ impl ExportService {
                 Err(error) => return Err(error),
             }
         }
+        self.sweep_orphans().await?;
         Ok(removed)
+    }
+
+    /// Deletes the files of jobs that are not there. A job is there before its first file, so none
+    /// that begins meanwhile is touched.
+    async fn sweep_orphans(&self) -> Result<(), UseCaseError> {
+        for folder in self.ports.files.folders().await? {
+            let Some(id) = JobId::parse(folder.as_str()) else {
+                continue;
+            };
+            if self.ports.jobs.get(id).await?.is_none() {
+                tracing::info!(job = %id, "files of a job that is gone are deleted");
+                self.ports.files.delete_prefix(&folder).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The job, unless it expired: from that moment on it is gone, even before the next sweep.

@@ -1,10 +1,12 @@
 //! Takes jobs from the queue and runs them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{self, Either};
-use futures::pin_mut;
+use futures::{FutureExt, pin_mut};
+use jiff::SignedDuration;
 use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
@@ -18,6 +20,8 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// How often a running export reports its progress; well below the lease.
     pub heartbeat: Duration,
+    /// How long an export may go without writing anything.
+    pub stall: SignedDuration,
     /// How often to look for work that nobody announced, such as a lease that ran out.
     pub poll: Duration,
     /// How often an export is tried.
@@ -29,6 +33,7 @@ impl Default for WorkerSettings {
         Self {
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(1),
+            stall: SignedDuration::from_mins(15),
             poll: Duration::from_secs(5),
             patience: Patience {
                 attempts: 5,
@@ -49,6 +54,12 @@ pub struct Worker {
     pub exporter: Exporter,
     /// How it works.
     pub settings: WorkerSettings,
+}
+
+/// Why a claim is not renewed any more.
+enum End {
+    Lost,
+    Stalled,
 }
 
 /// What became of a running attempt.
@@ -97,9 +108,27 @@ impl Worker {
         let Some(claim) = job.current_claim().cloned() else {
             return Ok(false);
         };
+        if claim.attempt > self.settings.patience.attempts {
+            // Every attempt before ended without a word: this export takes its workers down.
+            self.bury(job).await?;
+            return Ok(true);
+        }
         tracing::info!(job = %job.id, attempt = claim.attempt, "export begins");
         self.attempt(job, &claim, stop).await?;
         Ok(true)
+    }
+
+    /// Gives up a job whose attempts never came to an end.
+    async fn bury(&self, mut job: ExportJob) -> Result<(), StoreError> {
+        tracing::error!(job = %job.id, "no attempt of this export came to an end; it is given up");
+        let reason = reason(&ExportError::Interrupted);
+        if job.give_up(reason, self.clock().now()).is_err() {
+            return Ok(());
+        }
+        match self.jobs.update(&job).await {
+            Err(StoreError::Conflict | StoreError::NotFound) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn attempt(
@@ -155,26 +184,41 @@ impl Worker {
         let counter = Counter::default();
         // The run is the largest part of a worker by far; on the heap it makes nobody else large.
         let export = Box::pin(self.exporter.run(job, claim.attempt, &counter));
+        // A source that panics spoils its own export, not the worker.
+        let export = AssertUnwindSafe(export).catch_unwind();
         let alive = self.stay_alive(claim, &counter);
         let stopped = stopped(stop);
         pin_mut!(alive, stopped);
         let interrupted = future::select(alive, stopped);
         match future::select(export, interrupted).await {
-            Either::Left((result, _)) => Outcome::Finished(result),
-            Either::Right((Either::Left(_), _)) => Outcome::Lost,
+            Either::Left((Ok(result), _)) => Outcome::Finished(result),
+            Either::Left((Err(_), _)) => Outcome::Finished(Err(ExportError::Interrupted)),
+            Either::Right((Either::Left((End::Lost, _)), _)) => Outcome::Lost,
+            Either::Right((Either::Left((End::Stalled, _)), _)) => {
+                Outcome::Finished(Err(ExportError::Stalled))
+            }
             Either::Right((Either::Right(_), _)) => Outcome::Stopped,
         }
     }
 
-    /// Renews the claim until it is lost.
-    async fn stay_alive(&self, claim: &Claim, counter: &Counter) {
+    /// Renews the claim until it is lost, or nothing was written for too long.
+    async fn stay_alive(&self, claim: &Claim, counter: &Counter) -> End {
+        let mut last = (counter.progress(), self.clock().now());
         loop {
             self.clock().sleep(self.settings.heartbeat).await;
-            let until = self.clock().now().saturating_add(self.settings.lease);
-            let Ok(until) = until else { return };
-            match self.jobs.renew(claim, until, counter.progress()).await {
+            let now = self.clock().now();
+            let progress = counter.progress();
+            if progress != last.0 {
+                last = (progress, now);
+            } else if now.duration_since(last.1) >= self.settings.stall {
+                return End::Stalled;
+            }
+            let Ok(until) = now.saturating_add(self.settings.lease) else {
+                return End::Lost;
+            };
+            match self.jobs.renew(claim, until, progress).await {
                 Ok(()) => {}
-                Err(StoreError::Conflict | StoreError::NotFound) => return,
+                Err(StoreError::Conflict | StoreError::NotFound) => return End::Lost,
                 // The store may come back before the lease runs out.
                 Err(StoreError::Unavailable(error)) => {
                     tracing::warn!(job = %claim.job, error = &*error as &dyn std::error::Error, "progress could not be reported");
@@ -227,6 +271,8 @@ async fn changed(changes: &mut watch::Receiver<()>) {
 fn reason(error: &ExportError) -> &'static str {
     match error {
         ExportError::Source(_) => "The hospital's record system could not deliver the record.",
+        ExportError::Interrupted => "Gathering the record was interrupted again and again.",
+        ExportError::Stalled => "The hospital's record system did not answer.",
         ExportError::Files(_) => "The exported files could not be stored.",
     }
 }

@@ -32,6 +32,9 @@ pub trait FileStore: Debug + Send + Sync + 'static {
     /// Deletes every file below the folder. No file there is no error.
     async fn delete_prefix(&self, folder: &FilePath) -> Result<(), FileError>;
 
+    /// The folders at the top, in any order: one for each job that keeps files.
+    async fn folders(&self) -> Result<Vec<FilePath>, FileError>;
+
     /// Every file below the folder, in any order.
     async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError>;
 }
@@ -92,6 +95,13 @@ impl FilePath {
     /// The path one name deeper; the name is plain by construction.
     pub(crate) fn child(&self, name: &str) -> Self {
         Self::of([self.as_str(), name])
+    }
+
+    /// The folder at the top that it is in.
+    #[must_use]
+    pub fn top(&self) -> Self {
+        let top = self.0.split('/').next().unwrap_or_default();
+        Self(top.to_owned())
     }
 
     /// The path as text.

@@ -7,7 +7,7 @@ mod trade;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::{LoopbackRedirects, PkceChallenge, Scope, Subject};
+use crate::auth::{LoopbackRedirects, PkceChallenge, RegisteredUrl, Scope, Subject};
 use crate::ports::{MockAuditLog, MockClientRegistry, MockEntropy, MockGrantStore, MockTokenKeys};
 use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, at, client, client_id, patient};
 
@@ -33,7 +33,7 @@ impl House {
         let recorded = Arc::new(RecordedAudit::default());
         Self {
             registered: Client {
-                redirect_uris: vec![Url::parse(CALLBACK).unwrap()],
+                redirect_uris: vec![RegisteredUrl::parse(CALLBACK).unwrap()],
                 loopback: LoopbackRedirects::Registered,
                 ..client()
             },

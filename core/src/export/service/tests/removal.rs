@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::ports::{MockFileStore, MockJobStore};
+use crate::ports::{FilePath, MockFileStore, MockJobStore};
 use crate::testkit::FixedClock;
 
 /// One job of every state, with the second from which on it is gone.
@@ -208,4 +208,25 @@ async fn without_an_audit_entry_nothing_expires() {
     let refused = house.service().sweep().await;
     assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
     assert_eq!(shelf.job(), approved());
+}
+
+#[tokio::test]
+async fn files_whose_job_is_gone_are_swept_and_no_others() {
+    let job = approved();
+    let house = House::of([job.clone()]);
+    let kept = job.attempt_folder(1).child("Patient.ndjson");
+    let orphan = another(approved(), 9)
+        .attempt_folder(1)
+        .child("Patient.ndjson");
+    let foreign = FilePath::parse("lost-and-found/x").unwrap();
+    for path in [&kept, &orphan, &foreign] {
+        house.keep(path, "x").await;
+    }
+    let memory = house.memory.clone();
+    house.service().sweep().await.unwrap();
+    let there = |path: &FilePath| !memory.text(path).is_empty();
+    assert_eq!(
+        (there(&kept), there(&orphan), there(&foreign)),
+        (true, false, true)
+    );
 }
