@@ -16,7 +16,7 @@ use ehi_core::auth::{
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
-    UploadLimits, Worker, WorkerId, WorkerSettings,
+    SensitivityRules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, Clock, Entropy, JobStore, PatientLogin, RecordSource, SessionStore,
@@ -41,6 +41,8 @@ pub struct Parts {
     pub test_kickoffs: TestKickoffs,
     /// Origins whose pages may use cookies.
     pub allowed_origins: Vec<HeaderValue>,
+    /// What is protected.
+    pub rules: Arc<SensitivityRules>,
     /// How many exports run at a time.
     pub workers: usize,
 }
@@ -159,16 +161,10 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         files,
         clock,
         entropy,
+        rules: parts.rules,
         limits: ExportLimits::default(),
     };
-    let workers = (1..=parts.workers)
-        .map(|number| Worker {
-            id: WorkerId(format!("worker-{number}")),
-            jobs: jobs.clone(),
-            exporter: exporter.clone(),
-            settings: WorkerSettings::default(),
-        })
-        .collect();
+    let workers = workers(&jobs, &exporter, parts.workers);
     Ok(Wired {
         app: App {
             exports,
@@ -179,4 +175,16 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         },
         workers,
     })
+}
+
+/// This many workers on the queue.
+fn workers(jobs: &Arc<dyn JobStore>, exporter: &Exporter, count: usize) -> Vec<Worker> {
+    (1..=count)
+        .map(|number| Worker {
+            id: WorkerId(format!("worker-{number}")),
+            jobs: jobs.clone(),
+            exporter: exporter.clone(),
+            settings: WorkerSettings::default(),
+        })
+        .collect()
 }
