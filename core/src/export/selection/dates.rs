@@ -207,9 +207,17 @@ fn period_in(raw: &str) -> Option<Period> {
             let told = |raw: Option<&RawValue>| raw.and_then(|raw| period_in(raw.get()));
             let (start, end) = (told(span.start), told(span.end));
             if start.is_some() || end.is_some() {
+                // Written the wrong way round, it is the time between the two: no time would
+                // find it otherwise.
+                let (first, last) = match (start, end) {
+                    (Some(start), Some(end)) if end.end < start.start && end.end.is_some() => {
+                        (Some(end), Some(start))
+                    }
+                    ends => ends,
+                };
                 return Some(Period {
-                    start: start.and_then(|date| date.start),
-                    end: end.and_then(|date| date.end),
+                    start: first.and_then(|date| date.start),
+                    end: last.and_then(|date| date.end),
                 });
             }
             told(span.event).or_else(|| told(span.repeat.and_then(|repeat| repeat.bounds)))

@@ -223,6 +223,18 @@ fn the_time_of_the_matter_is_what_each_type_calls_it() {
 }
 
 #[test]
+fn an_open_end_stays_open_and_a_wrong_order_is_put_right() {
+    let open = json!([{"period": {"end": "2018"}}, {"period": {"start": "2019", "end": "2020"}}]);
+    told("Composition", &json!({"event": open}), "open", "2020-12-31");
+    let open = json!([{"period": {"start": "2018"}}, {"period": {"start": "2019", "end": "2020"}}]);
+    told("Composition", &json!({"event": open}), "2018-01-01", "open");
+    let backwards = json!({"period": {"start": "2060", "end": "1900"}});
+    told("Encounter", &backwards, "1900-01-01", "2060-12-31");
+    let within = json!({"period": {"start": "2019-05-03", "end": "2019"}});
+    told("Encounter", &within, "2019-05-03", "2019-12-31");
+}
+
+#[test]
 fn what_cannot_be_read_is_no_date() {
     for dates in [
         json!({}),

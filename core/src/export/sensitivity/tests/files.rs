@@ -32,6 +32,10 @@ fn a_rule_can_be_switched() {
     let by = |text: &str, record| SensitivityRules::parse(text).unwrap().protected_by(record);
     assert_eq!(by(&on, &restricted), keys(&["other"]));
     assert_eq!(by(&off, &hiv), []);
+    let sequence = record(&json!({"resourceType": "MolecularSequence"}));
+    let off = on.replace("[[type]]\nprotects", "[[type]]\nenabled = false\nprotects");
+    assert_eq!(by(&on, &sequence), keys(&["genetic"]));
+    assert_eq!(by(&off, &sequence), []);
     let nicotine = record(&condition(ICD, "F17.210"));
     assert_eq!(by(&on, &nicotine), keys(&["alcoholAndDrug"]));
 }
