@@ -10,7 +10,11 @@
 //! each resource by `serde_json::to_writer`. They run in turn, and what counts is the ratio of
 //! their speeds in MB of source a second: machines are noisy, and both meet the same noise.
 //!
-//! A third figure is the engine writing to disk, each file forced there before it counts: how
+//! What the sensitivity rules cost is the engine with what a patient's form starts with, once with
+//! the standard rules and once with none. It is measured in pairs, and told as the share of the
+//! speed that the rules take.
+//!
+//! A last figure is the engine writing to disk, each file forced there before it counts: how
 //! much of that is the disk's is another matter, so it stands beside, not in the ratio.
 
 #![expect(clippy::print_stdout, reason = "figures are what a bench is for")]
@@ -31,7 +35,7 @@ use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::auth::ClientId;
 use ehi_core::export::{
     Choices, Counter, ExportJob, ExportLimits, Exporter, Interaction, JobId, Kickoff, Requester,
-    Review,
+    Review, SensitivityRules,
 };
 use ehi_core::ports::{Clock, Entropy, FileStore, PatientSearch, PatientSummary, RecordSource};
 use jiff::civil::date;
@@ -67,14 +71,15 @@ async fn main() -> Outcome<()> {
         everybody.len(),
         megabytes(bytes)
     );
+    let whole = || (Choices::whole_record(), SensitivityRules::standard());
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         let plain = timed(bytes, async { plain(&folder) }).await?;
         let memory = Arc::new(MemoryFiles::default());
-        let engine_to_memory = timed(bytes, engine(&source, memory, &everybody)).await?;
+        let engine_to_memory = timed(bytes, engine(&source, memory, &everybody, whole())).await?;
         let out = tempfile::tempdir()?;
         let disk = Arc::new(FolderFiles::open(out.path())?);
-        let engine_to_disk = timed(bytes, engine(&source, disk, &everybody)).await?;
+        let engine_to_disk = timed(bytes, engine(&source, disk, &everybody, whole())).await?;
         let ratio = engine_to_memory / plain;
         ratios.push(ratio);
         println!(
@@ -85,6 +90,53 @@ async fn main() -> Outcome<()> {
     ratios.sort_by(f64::total_cmp);
     let (least, median, most) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
     println!("ratio: median {median:.1}, from {least:.1} to {most:.1}");
+    cost_of_rules(&source, &everybody, bytes).await
+}
+
+/// How many pairs of runs tell what the rules cost.
+const PAIRS: usize = 31;
+
+/// How often a run of a pair exports everybody: once is over too soon to be measured.
+const EXPORTS: u64 = 10;
+
+/// What share of the engine's speed the rules take, where nothing sensitive was authorised.
+async fn cost_of_rules(
+    source: &Arc<BundleFolder>,
+    everybody: &[PatientSummary],
+    bytes: u64,
+) -> Outcome<()> {
+    let run = async |rules: Arc<SensitivityRules>| {
+        timed(bytes * EXPORTS, async {
+            let mut resources = 0;
+            for _ in 0..EXPORTS {
+                let files = Arc::new(MemoryFiles::default());
+                let asked = (Choices::form_default(), rules.clone());
+                resources += engine(source, files, everybody, asked).await?;
+            }
+            Ok(resources)
+        })
+        .await
+    };
+    let mut costs = Vec::new();
+    for pair in 0..PAIRS {
+        // Neither is always the first, whose memory is cold.
+        let (without, with) = if pair % 2 == 0 {
+            let without = run(SensitivityRules::none()).await?;
+            (without, run(SensitivityRules::standard()).await?)
+        } else {
+            let with = run(SensitivityRules::standard()).await?;
+            (run(SensitivityRules::none()).await?, with)
+        };
+        costs.push(100.0 * (1.0 - with / without));
+    }
+    costs.sort_by(f64::total_cmp);
+    let quarter = PAIRS / 4;
+    println!(
+        "sensitivity rules cost {:.1} % of the speed; half of {PAIRS} pairs from {:.1} to {:.1} %",
+        costs[PAIRS / 2],
+        costs[quarter],
+        costs[PAIRS - 1 - quarter]
+    );
     Ok(())
 }
 
@@ -102,17 +154,19 @@ fn make_up(folder: &Path) -> Outcome<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The engine: the whole record of every patient.
+/// The engine: what was asked of every patient's record.
 async fn engine(
     source: &Arc<BundleFolder>,
     files: Arc<dyn FileStore>,
     everybody: &[PatientSummary],
+    (choices, rules): (Choices, Arc<SensitivityRules>),
 ) -> Outcome<u64> {
     let exporter = Exporter {
         source: source.clone(),
         files,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
+        rules,
         limits: ExportLimits::default(),
     };
     let mut resources = 0;
@@ -124,7 +178,7 @@ async fn engine(
             request: Url::parse("http://127.0.0.1/")?,
             review: Review::Automatic,
             interaction: Interaction::None,
-            choices: Choices::whole_record(),
+            choices: choices.clone(),
         };
         let job = ExportJob::kick_off(
             JobId::from_random(SystemEntropy.bytes()),

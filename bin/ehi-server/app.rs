@@ -16,7 +16,7 @@ use ehi_core::auth::{
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
-    UploadLimits, Worker, WorkerId, WorkerSettings,
+    SensitivityRules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
@@ -42,6 +42,8 @@ pub struct Parts {
     pub test_kickoffs: TestKickoffs,
     /// Origins whose pages may use cookies.
     pub allowed_origins: Vec<HeaderValue>,
+    /// What is protected.
+    pub rules: Arc<SensitivityRules>,
     /// How many exports run at a time.
     pub workers: usize,
 }
@@ -215,6 +217,7 @@ impl Ports {
                 files: self.files.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
+                rules: parts.rules.clone(),
                 limits: ExportLimits::default(),
             },
             settings: WorkerSettings::default(),

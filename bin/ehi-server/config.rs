@@ -3,13 +3,15 @@
 //! Nothing that keeps a secret or a patient safe has a default: what is essential and missing is
 //! told, and the server does not start.
 
+use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ehi_adapters::http::TestKickoffs;
-use ehi_core::export::Lifetimes;
+use ehi_core::export::{Lifetimes, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
@@ -31,6 +33,9 @@ pub struct Config {
     pub records: PathBuf,
     /// The file of clients, staff and patients.
     pub directory: PathBuf,
+    /// The file of rules that say which records are protected; the standard ones unless given.
+    #[serde(default)]
+    pub sensitivity_rules: Option<PathBuf>,
     /// Kick-offs without form and review.
     #[serde(default)]
     pub test_kickoffs: bool,
@@ -152,6 +157,23 @@ impl Config {
         Ok(config)
     }
 
+    /// What is protected: the named file, or the standard rules. A file that cannot be read or
+    /// makes no sense is told, and the server does not start: it would let out what it should not.
+    pub fn rules(&self) -> Result<Arc<SensitivityRules>, Failure> {
+        let Some(file) = &self.sensitivity_rules else {
+            return Ok(SensitivityRules::standard());
+        };
+        let told = |what: &str, error: Box<dyn Error + Send + Sync>| {
+            let file = Path::display(file);
+            Failure::because(format!("sensitivity_rules: {file} {what}"), error)
+        };
+        let text =
+            std::fs::read_to_string(file).map_err(|error| told("cannot be read", error.into()))?;
+        let rules = SensitivityRules::parse(&text)
+            .map_err(|error| told("is no file of rules", error.into()))?;
+        Ok(Arc::new(rules))
+    }
+
     /// Whether the test kick-offs are there.
     pub fn test_kickoffs(&self) -> TestKickoffs {
         if self.test_kickoffs {
@@ -217,6 +239,33 @@ mod tests {
         assert!(
             Config::parse(&WHOLE.replace("https://ehi.example.org", "http://localhost:8080"))
                 .is_ok()
+        );
+    }
+
+    #[test]
+    fn own_rules_replace_the_standard_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rules.toml");
+        let with = format!("sensitivity_rules = '{}'\n{WHOLE}", file.display());
+        let rules = |text: &str| Config::parse(text).unwrap().rules();
+        let told = |error: Failure| {
+            let cause = error.cause.as_ref().map(ToString::to_string);
+            format!("{error} {}", cause.unwrap_or_default())
+        };
+        assert!(Arc::ptr_eq(
+            &rules(WHOLE).unwrap(),
+            &SensitivityRules::standard()
+        ));
+        let missing = told(rules(&with).unwrap_err());
+        assert!(missing.contains("rules.toml cannot be read"), "{missing}");
+        std::fs::write(&file, SensitivityRules::STANDARD).unwrap();
+        assert!(rules(&with).is_ok());
+        let wrong = SensitivityRules::STANDARD.replace("[\"hiv\"]", "[\"aids\"]");
+        std::fs::write(&file, wrong).unwrap();
+        let wrong = told(rules(&with).unwrap_err());
+        assert!(
+            wrong.contains("'aids'") && wrong.contains("[[label]] number 1"),
+            "{wrong}"
         );
     }
 

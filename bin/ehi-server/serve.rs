@@ -57,6 +57,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         lifetimes: config.lifetimes.times(),
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
+        rules: config.rules()?,
         workers: config.workers.max(1),
     };
     let wired = wire(parts, &config.data).await?;

@@ -10,7 +10,9 @@ use futures::StreamExt;
 
 use self::run::Run;
 use super::attachment::AttachmentWriter;
-use super::{Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, Verdict};
+use super::{
+    Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, SensitivityRules, Verdict,
+};
 use crate::ports::{
     Clock, Document, Entropy, FileError, FileStore, RecordError, RecordSource, SourceError,
 };
@@ -74,6 +76,8 @@ pub struct Exporter {
     pub clock: Arc<dyn Clock>,
     /// Names of stored documents.
     pub entropy: Arc<dyn Entropy>,
+    /// What is protected.
+    pub rules: Arc<SensitivityRules>,
     /// Bounds.
     pub limits: ExportLimits,
 }
@@ -109,7 +113,7 @@ impl Exporter {
         counter: &Counter,
     ) -> Result<(Export, Vec<Attachment>), ExportError> {
         let transaction_time = self.clock.now();
-        let selection = Selection::new(job.choices().clone());
+        let selection = Selection::new(job.choices().clone(), self.rules.clone());
         let folder = job.attempt_folder(attempt);
         let mut run = Run::new(&*self.files, folder, self.limits, counter);
         let mut withheld = Withheld::default();

@@ -5,7 +5,7 @@
 //! | `job` | [`ExportJob`] and its states |
 //! | `exported` | what one run left: its files |
 //! | `request`, `parameters` | [`Choices`]: what was asked |
-//! | `selection`, `sensitivity` | what goes in, what is withheld |
+//! | `selection`, `sensitivity` | what goes in, what is withheld; `rules/` has the lists of codes |
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
 //! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
@@ -47,7 +47,7 @@ pub use request::{
 };
 pub use review::{AttachError, JobPage, Upload, UploadLimits};
 pub use selection::{Selection, Verdict};
-pub use sensitivity::{Protection, protected_by};
+pub use sensitivity::{Protection, RulesError, SensitivityRules};
 pub use service::{
     Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ehi_core::export::Choices;
+use ehi_core::export::{Choices, SensitivityRules};
 use ehi_core::ports::RecordError;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn id(text: &str) -> PatientId {
 }
 
 fn everything() -> Selection {
-    Selection::new(Choices::whole_record())
+    Selection::new(Choices::whole_record(), SensitivityRules::standard())
 }
 
 async fn find(source: &BundleFolder, text: &str) -> Option<PatientSummary> {

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::export::fixture::*;
-use crate::export::{ExportLimits, JobState, Progress, Review};
+use crate::export::{ExportLimits, JobState, Progress, Review, SensitivityRules};
 use crate::fhir::Record;
 use crate::ports::{
     FileError, FileStore, MockFileStore, MockJobStore, MockRecordSource, RecordError, RecordStream,
@@ -50,6 +50,7 @@ impl Bench {
                 files: self.files,
                 clock: self.clock,
                 entropy: Arc::new(SeededEntropy::default()),
+                rules: SensitivityRules::standard(),
                 limits: ExportLimits::default(),
             },
             settings: WorkerSettings {
