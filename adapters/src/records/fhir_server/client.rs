@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ehi_core::ports::SourceError;
-use futures::future::{Either, select};
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret;
@@ -65,7 +64,9 @@ impl FhirClient {
             if let Some((_, token)) = &token {
                 request = request.bearer_auth(token.expose_secret());
             }
-            let permit = self.permit().await?;
+            let permit = Arc::clone(&self.permits).acquire_owned();
+            let permit = self.http.turn(permit).await?;
+            let permit = permit.map_err(SourceError::unavailable)?;
             let response = match self.http.attempt(request).await {
                 Ok(response) => response,
                 Err(busy) => {
@@ -90,23 +91,11 @@ impl FhirClient {
                 (StatusCode::NOT_FOUND | StatusCode::GONE, _) => return Ok(None),
                 // The server may have forgotten the token before its time.
                 (StatusCode::UNAUTHORIZED, Some((login, token))) if !renewed => {
-                    login.forget(&token).await;
+                    login.forget(&token).await?;
                     renewed = true;
                 }
                 (status, _) => return Err(refusal(status)),
             }
-        }
-    }
-
-    /// Waits for its turn, not for ever.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, SourceError> {
-        let retries = &self.http.retries;
-        let permit = Box::pin(Arc::clone(&self.permits).acquire_owned());
-        match select(permit, retries.clock.sleep(retries.config.total)).await {
-            Either::Left((permit, _)) => permit.map_err(SourceError::unavailable),
-            Either::Right(_) => Err(SourceError::unavailable(
-                "too many requests to the FHIR server are under way",
-            )),
         }
     }
 }

@@ -36,7 +36,8 @@ pub struct FhirServerConfig {
     /// How many resources to ask for at a time (`_count`); 1 to 10,000. A server may give fewer.
     #[serde(default = "defaults::page_size")]
     pub page_size: u32,
-    /// How many requests for records may be under way at once, over all exports; 1 to 1,000.
+    /// How many requests for records may be under way at once, over all exports; 1 to 1,000. A
+    /// page counts until it has been read to its end; others wait for up to `retries.total`.
     #[serde(default = "defaults::concurrency")]
     pub concurrency: usize,
     /// The longest single resource to take, in bytes; a longer one is reported as unreadable.

@@ -58,15 +58,29 @@ impl Http {
         self.client.request(method, url.clone())
     }
 
+    /// What comes of it within that time, if anything.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        match select(pin!(work), self.retries.clock.sleep(limit)).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// Waits for its turn at something that others use, not for ever.
+    pub(super) async fn turn<T>(&self, turn: impl Future<Output = T>) -> Result<T, SourceError> {
+        let turn = self.within(self.retries.config.total, turn).await;
+        turn.ok_or_else(|| {
+            SourceError::unavailable("too many requests to the FHIR server are under way")
+        })
+    }
+
     /// Sends a request once.
     pub(super) async fn attempt(&self, request: RequestBuilder) -> Result<Response, Busy> {
-        let send = pin!(request.send());
-        let late = self.retries.clock.sleep(self.answer_timeout);
-        let response = match select(send, late).await {
-            Either::Left((Ok(response), _)) => response,
+        let response = match self.within(self.answer_timeout, request.send()).await {
+            Some(Ok(response)) => response,
             // The URL names the patient.
-            Either::Left((Err(error), _)) => return Err(Busy::because(error.without_url())),
-            Either::Right(_) => return Err(Busy::because("no answer in time")),
+            Some(Err(error)) => return Err(Busy::because(error.without_url())),
+            None => return Err(Busy::because("no answer in time")),
         };
         let status = response.status();
         let is_busy = matches!(
@@ -105,13 +119,9 @@ impl Http {
         &self,
         response: &mut Response,
     ) -> Result<Option<Bytes>, SourceError> {
-        let chunk = pin!(response.chunk());
-        let late = self.retries.clock.sleep(self.read_timeout);
-        match select(chunk, late).await {
-            Either::Left((chunk, _)) => {
-                chunk.map_err(|error| SourceError::unavailable(error.without_url()))
-            }
-            Either::Right(_) => Err(SourceError::unavailable("the answer stopped in the middle")),
+        match self.within(self.read_timeout, response.chunk()).await {
+            Some(chunk) => chunk.map_err(|error| SourceError::unavailable(error.without_url())),
+            None => Err(SourceError::unavailable("the answer stopped in the middle")),
         }
     }
 
@@ -144,7 +154,16 @@ impl Busy {
 
     /// Says that it is tried again.
     pub(super) fn log(&self) {
-        tracing::info!(cause = %self.cause, "the FHIR server is busy or away; trying again");
+        let mut causes = vec![self.cause.to_string()];
+        let mut below = self.cause.source();
+        while let Some(cause) = below {
+            causes.push(cause.to_string());
+            below = cause.source();
+        }
+        tracing::info!(
+            cause = causes.join(": "),
+            "the FHIR server is busy or away; trying again"
+        );
     }
 }
 

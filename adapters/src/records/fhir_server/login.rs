@@ -97,7 +97,7 @@ impl Login {
 
     /// A token that is good for a while. Whoever comes while one is being fetched waits for it.
     pub(super) async fn token(&self) -> Result<Arc<SecretString>, SourceError> {
-        let mut current = self.current.lock().await;
+        let mut current = self.http.turn(self.current.lock()).await?;
         let now = self.http.retries.clock.now();
         if let Some(token) = current.as_ref().filter(|token| now < token.renew_at) {
             return Ok(Arc::clone(&token.secret));
@@ -109,11 +109,12 @@ impl Login {
     }
 
     /// Gives up a token that was refused, unless somebody has fetched another one meanwhile.
-    pub(super) async fn forget(&self, refused: &Arc<SecretString>) {
-        let mut current = self.current.lock().await;
+    pub(super) async fn forget(&self, refused: &Arc<SecretString>) -> Result<(), SourceError> {
+        let mut current = self.http.turn(self.current.lock()).await?;
         if (current.as_ref()).is_some_and(|token| Arc::ptr_eq(&token.secret, refused)) {
             *current = None;
         }
+        Ok(())
     }
 
     async fn fetch(&self) -> Result<Token, SourceError> {
