@@ -5,6 +5,7 @@
 //! | [`memory`] | `memory` | every store, in memory |
 //! | [`fs`] | `fs` | files in a folder |
 //! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
+//! | [`records`] | `records-fhir-server` | records from a FHIR server, by `$everything` |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
@@ -26,7 +27,7 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
-#[cfg(feature = "records-bundles")]
+#[cfg(any(feature = "records-bundles", feature = "records-fhir-server"))]
 pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod lines;
+mod link;
 
 use std::fmt;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use super::ResourceType;
 use super::batch::{Batch, Scanned};
 use super::record::{Element, Record, RecordSyntaxError};
 use super::scan::{Scanner, Stop};
+use link::Link;
 
 /// How much of the source is held at a time, unless a record is longer: fits a processor's cache.
 const WINDOW: usize = 256 * 1024;
@@ -104,6 +106,8 @@ pub struct RecordReader {
     is_bundle: bool,
     /// The Bundle has had its `entry`.
     has_entries: bool,
+    /// Where the Bundle says that it goes on.
+    link: Link,
     batch: Batch,
 }
 
@@ -144,6 +148,7 @@ impl RecordReader {
             number: 0,
             is_bundle: false,
             has_entries: false,
+            link: Link::default(),
             batch: Batch::default(),
         }
     }
@@ -198,6 +203,17 @@ impl RecordReader {
         let items = self.batch.take();
         self.batch.shrink(2 * WINDOW);
         items
+    }
+
+    /// Where the next page of the Bundle is, as the Bundle writes it; `None` where it is the last.
+    /// Complete once the reader [is done](Self::is_done).
+    ///
+    /// An error tells that the Bundle's `link` cannot be understood: whether more follows is not
+    /// known, and taking it for the last page would lose records.
+    ///
+    /// Source: FHIR R4, `Bundle.link` with the relation `next` (RFC 5988).
+    pub fn next_link(&self) -> Result<Option<&str>, RecordSyntaxError> {
+        self.link.next()
     }
 
     fn step(&mut self) -> Result<(), Halt> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 use crate::export::{AttachmentName, ParameterKey, Protection, Selection};
-use crate::fhir::{PartialDate, PatientId, Period, Record};
+use crate::fhir::{PartialDate, PatientId, Period, Record, ResourceType, display_name};
 
 /// A source of patients' records: an EHR, a data warehouse, a folder of files.
 ///
@@ -145,6 +145,25 @@ pub struct PatientSummary {
     pub birth_date: Option<PartialDate>,
 }
 
+impl PatientSummary {
+    /// What a Patient resource says of its patient; the id stands in for a missing name. `None`
+    /// where it has no id that FHIR allows, or is another type of resource.
+    pub fn of(patient: &Record) -> Option<Self> {
+        if patient.resource_type() != ResourceType::Patient {
+            return None;
+        }
+        let id = PatientId::parse(patient.id()?).ok()?;
+        let birth_date = patient
+            .field("birthDate")
+            .and_then(|json| serde_json::from_str(json).ok());
+        Some(Self {
+            name: (patient.field("name").and_then(display_name)).unwrap_or_else(|| id.to_string()),
+            birth_date,
+            id,
+        })
+    }
+}
+
 /// Which patients to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatientSearch {
@@ -196,5 +215,33 @@ impl SourceError {
     /// Wraps a passing failure of the technology below.
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable(cause.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testkit::record;
+
+    #[test]
+    fn a_patient_resource_says_who_its_patient_is() {
+        let of = |resource| PatientSummary::of(&record(&resource));
+        let whole = of(
+            json!({"resourceType": "Patient", "id": "p", "birthDate": "1970-02",
+            "name": [{"family": "Crane"}]}),
+        );
+        let expected = PatientSummary {
+            id: PatientId::parse("p").unwrap(),
+            name: "Crane".to_owned(),
+            birth_date: "1970-02".parse().ok(),
+        };
+        assert_eq!(whole, Some(expected));
+        let bare = of(json!({"resourceType": "Patient", "id": "p", "birthDate": "soon"})).unwrap();
+        assert_eq!((bare.name.as_str(), bare.birth_date), ("p", None));
+        assert_eq!(of(json!({"resourceType": "Patient", "id": "no id"})), None);
+        assert_eq!(of(json!({"resourceType": "Patient"})), None);
+        assert_eq!(of(json!({"resourceType": "Person", "id": "p"})), None);
     }
 }

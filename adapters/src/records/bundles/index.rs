@@ -7,9 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ehi_core::fhir::{
-    Layout, PartialDate, PatientId, Record, RecordReader, ResourceType, display_name,
-};
+use ehi_core::fhir::{Layout, PatientId, RecordReader, ResourceType};
 use ehi_core::ports::PatientSummary;
 
 use super::stream::{Pieces, place};
@@ -170,10 +168,11 @@ fn patient_of(
     while let Some(items) = pieces.next()? {
         for item in items {
             let patient = match item {
-                Ok(record) if record.resource_type() == ResourceType::Patient => summary(&record)
-                    .ok_or_else(|| {
+                Ok(record) if record.resource_type() == ResourceType::Patient => {
+                    PatientSummary::of(&record).ok_or_else(|| {
                         "its Patient has no id that FHIR allows. Give it one".to_owned()
-                    }),
+                    })
+                }
                 Err(broken) if broken.rest => {
                     let place = place(path, &broken);
                     return Ok(Err(format!(
@@ -201,16 +200,4 @@ fn patient_of(
     Ok(found.unwrap_or_else(|| {
         Err("it holds no Patient. Put each patient's whole record into one file, the Patient resource included".to_owned())
     }))
-}
-
-fn summary(patient: &Record) -> Option<PatientSummary> {
-    let id = PatientId::parse(patient.id()?).ok()?;
-    let birth_date = patient
-        .field("birthDate")
-        .and_then(|json| serde_json::from_str::<PartialDate>(json).ok());
-    Some(PatientSummary {
-        name: (patient.field("name").and_then(display_name)).unwrap_or_else(|| id.to_string()),
-        birth_date,
-        id,
-    })
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::record::{Element, Flaw};
 use super::super::scan::Scanner;
 use super::super::skip::Skipper;
+use super::link::next_link;
 use super::{Halt, RecordReader, RecordSyntaxError, ResourceType, Stop};
 
 /// Where in the Bundle reading stands.
@@ -35,6 +36,7 @@ pub(super) enum State {
 pub(super) enum Member {
     ResourceType,
     Entry,
+    Link,
     Other,
 }
 
@@ -133,7 +135,12 @@ impl RecordReader {
         };
         let is_entry = match state {
             State::Entry => true,
-            State::Value(_) => false,
+            State::Value(member) => {
+                if member == Member::Link {
+                    self.link.refuse(reason);
+                }
+                false
+            }
             _ => return self.stop(reason, resource_type),
         };
         if is_entry {
@@ -166,6 +173,8 @@ impl RecordReader {
                 member = Member::ResourceType;
             } else if name == b"\"entry\":" {
                 member = Member::Entry;
+            } else if name == b"\"link\":" {
+                member = Member::Link;
             }
             Ok(None)
         })?;
@@ -191,12 +200,20 @@ impl RecordReader {
             return Err(Halt::Broken(reason, None));
         }
         let mut is_bundle = false;
+        let mut next = Ok(None);
         // A flaw in it is not one of the records.
-        self.scan(|scanner, _| {
+        let outcome = self.scan(|scanner, _| {
             scanner.value(0)?;
-            is_bundle = scanner.text(0..scanner.written) == b"\"Bundle\"";
+            let value = scanner.text(0..scanner.written);
+            is_bundle = value == b"\"Bundle\"";
+            if member == Member::Link {
+                next = next_link(value);
+            }
             Ok(None)
         })?;
+        if member == Member::Link {
+            self.link.found(outcome.flaw.map_or(next, Err));
+        }
         if member == Member::ResourceType {
             if !is_bundle {
                 return Err(Halt::Broken(RecordSyntaxError::Bundle, None));

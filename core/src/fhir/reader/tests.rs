@@ -204,6 +204,83 @@ fn what_is_no_bundle_is_told() {
     );
 }
 
+/// What a Bundle with these members says of its next page.
+fn next(members: &str, limit: usize) -> Result<Option<String>, RecordSyntaxError> {
+    let mut reader = RecordReader::new(Layout::Bundle, limit);
+    let source =
+        format!(r#"{{"resourceType":"Bundle",{members},"entry":[{{"resource":{BASIC}}}]}}"#);
+    let mut items = Vec::new();
+    for piece in source.as_bytes().chunks(1000) {
+        items.extend(feed(&mut reader, piece));
+    }
+    reader.filled(0);
+    items.extend(reader.read());
+    assert!(reader.is_done());
+    assert_eq!(
+        show(&items),
+        [BASIC],
+        "its link is no reason to refuse a record"
+    );
+    reader.next_link().map(|next| next.map(str::to_owned))
+}
+
+#[test]
+fn a_bundle_tells_where_it_goes_on() {
+    let limit = RecordReader::DEFAULT_LIMIT;
+    for (members, expected) in [
+        (r#""total":1"#, None),
+        (r#""link":[]"#, None),
+        (r#""link":[{"relation":"self","url":"a"},{}]"#, None),
+        (
+            "\"link\" : [ {\"relation\":\"self\",\"url\":\"a\"},\n {\"url\":\"b?c=\\u0064\",\"relation\":\"next\",\"id\":\"x\"}]",
+            Some("b?c=d".to_owned()),
+        ),
+    ] {
+        assert_eq!(next(members, limit), Ok(expected), "{members}");
+    }
+    assert_eq!(RecordReader::new(Layout::Ndjson, 9).next_link(), Ok(None));
+}
+
+#[test]
+fn a_link_that_cannot_be_understood_is_not_taken_for_the_end() {
+    let limit = RecordReader::DEFAULT_LIMIT;
+    let one = r#"{"relation":"next","url":"a"}"#;
+    let long = format!(
+        r#""link":[{{"relation":"next","url":"{}"}}]"#,
+        "x".repeat(70_000)
+    );
+    for (members, reason) in [
+        (r#""link":7"#.to_owned(), RecordSyntaxError::Bundle),
+        (
+            r#""link":[{"relation":"next"}]"#.to_owned(),
+            RecordSyntaxError::Bundle,
+        ),
+        (
+            format!(r#""link":[{one},{one}]"#),
+            RecordSyntaxError::Duplicate,
+        ),
+        (
+            format!(r#""link":[{one}],"link":[]"#),
+            RecordSyntaxError::Duplicate,
+        ),
+        (
+            "\"link\":[{\"relation\":\"next\",\"url\":\"\t\"}]".to_owned(),
+            RecordSyntaxError::Text,
+        ),
+        (
+            format!(r#""link":{}{}"#, "[".repeat(130), "]".repeat(130)),
+            RecordSyntaxError::TooDeep,
+        ),
+        (long.clone(), RecordSyntaxError::TooLong { limit: 65_536 }),
+    ] {
+        assert_eq!(next(&members, limit), Err(reason), "{members:.80}");
+    }
+    assert_eq!(
+        next(&long, 1000),
+        Err(RecordSyntaxError::TooLong { limit: 1000 })
+    );
+}
+
 #[test]
 fn ndjson_goes_on_at_the_next_line() {
     let source = format!(
