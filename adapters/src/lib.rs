@@ -5,12 +5,14 @@
 //! | [`memory`] | `memory` | every store, in memory |
 //! | [`fs`] | `fs` | files in a folder |
 //! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
+//! | [`records`] | `records-tables` | documents from the SQL tables of a legacy system |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
+//! | [`testing`] | `testing` | a PostgreSQL of their own for tests |
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
@@ -26,9 +28,11 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
-#[cfg(feature = "records-bundles")]
+#[cfg(any(feature = "records-bundles", feature = "records-tables"))]
 pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
 #[cfg(feature = "system")]
 pub mod system;
+#[cfg(any(feature = "testing", all(test, feature = "records-tables")))]
+pub mod testing;
