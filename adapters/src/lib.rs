@@ -6,6 +6,7 @@
 //! | [`fs`] | `fs` | files in a folder |
 //! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
 //! | [`records`] | `records-tables` | documents from the SQL tables of a legacy system |
+//! | [`records`] | `records-federated` | several record sources as one |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
@@ -28,7 +29,11 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
-#[cfg(any(feature = "records-bundles", feature = "records-tables"))]
+#[cfg(any(
+    feature = "records-bundles",
+    feature = "records-federated",
+    feature = "records-tables"
+))]
 pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
