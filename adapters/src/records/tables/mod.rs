@@ -62,7 +62,8 @@ impl TableDocuments {
     /// Connects, prepares every query and holds its columns against the dictionary.
     ///
     /// The URL is `postgres://user:password@host/database`; `?sslmode=verify-full` and
-    /// `sslrootcert` as libpq has them. A role that may only read these tables is best.
+    /// `sslrootcert` as libpq has them. A role that may only read these tables is best. A pooler
+    /// in between has to keep a session on one connection: settings are made once for each.
     pub async fn connect(
         database_url: &SecretString,
         queries: &TableQueries,

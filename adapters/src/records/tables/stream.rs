@@ -76,7 +76,10 @@ fn until_end<T: Send + 'static>(
     stream::unfold(Some(receiver), async |receiver| {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Some(item)) => Some((item, Some(receiver))),
+            Some(Some(item)) => {
+                let is_last = matches!(&item, Err(RecordError::Source(_)));
+                Some((item, (!is_last).then_some(receiver)))
+            }
             Some(None) => None,
             None => {
                 let error = SourceError::unavailable("the reading of tables stopped early");
@@ -257,6 +260,9 @@ impl<'a> Outlet<'a> {
     }
 
     async fn send(&mut self, step: Step<Bytes>) {
+        if self.interrupted {
+            return;
+        }
         if let Some(content) = &self.content {
             tokio::select! {
                 biased;
@@ -271,11 +277,10 @@ impl<'a> Outlet<'a> {
     async fn close(mut self, read: Result<(), RecordError>) -> Told {
         match (read, &self.content) {
             (Ok(()), None) => return Told::Nothing,
-            (Ok(()), Some(_)) if !self.interrupted => {
+            (Ok(()), Some(_)) => {
                 self.flush().await;
                 self.send(None).await;
             }
-            (Ok(()), Some(_)) => {}
             (Err(error), Some(_)) => self.send(Some(Err(error))).await,
             (Err(error), None) => drop(self.documents.send(Some(Err(error))).await),
         }
