@@ -6,12 +6,15 @@
 //! | [`fs`] | `fs` | files in a folder |
 //! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
 //! | [`records`] | `records-fhir-server` | records from a FHIR server, by `$everything` |
+//! | [`records`] | `records-tables` | documents from the SQL tables of a legacy system |
+//! | [`records`] | `records-federated` | several record sources as one |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
+//! | [`testing`] | `testing` | a PostgreSQL of their own for tests |
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
@@ -27,9 +30,16 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "picker")]
 pub mod picker;
-#[cfg(any(feature = "records-bundles", feature = "records-fhir-server"))]
+#[cfg(any(
+    feature = "records-bundles",
+    feature = "records-federated",
+    feature = "records-fhir-server",
+    feature = "records-tables"
+))]
 pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
 #[cfg(feature = "system")]
 pub mod system;
+#[cfg(any(feature = "testing", all(test, feature = "records-tables")))]
+pub mod testing;

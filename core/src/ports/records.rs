@@ -100,8 +100,9 @@ pub struct Document {
     pub period: Option<Period>,
     /// What it is protected by; empty for most.
     pub protections: Vec<Protection>,
-    /// The bytes, in chunks. An error spoils this document alone or, as
-    /// [`RecordError::Source`], ends the run.
+    /// The bytes, in chunks, taken to their end or dropped before the next document is asked
+    /// for: a source may read both through one connection. An error spoils this document alone
+    /// or, as [`RecordError::Source`], ends the run.
     pub content: BoxStream<'static, Result<Bytes, RecordError>>,
 }
 

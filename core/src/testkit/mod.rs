@@ -18,7 +18,7 @@ pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 use crate::auth::{Client, ClientId, LoopbackRedirects, Scope};
 use crate::export::{
     AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
-    Requester, Review,
+    Requester, Review, Selection, SensitivityRules,
 };
 use crate::fhir::{PatientId, Record};
 use crate::ports::{Document, DocumentFormat, PatientSummary};
@@ -43,6 +43,11 @@ pub fn record(resource: &Value) -> Record {
         Ok(record) => record,
         Err(error) => panic!("{resource}: {error}"),
     }
+}
+
+/// A selection that takes the whole record, as far as the standard rules let it leave.
+pub fn everything() -> Selection {
+    Selection::new(Choices::whole_record(), SensitivityRules::standard())
 }
 
 /// A PDF document with these bytes that goes with "other documents".

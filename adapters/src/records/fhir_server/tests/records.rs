@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use ehi_core::fhir::{Layout, RecordReader};
 use ehi_core::ports::RecordError;
+use ehi_core::testkit::everything;
 use futures::StreamExt;
 use serde_json::json;
 
@@ -337,8 +338,7 @@ async fn whole_records_arrive_byte_for_byte() {
         })
         .await;
         let source = server.source().await;
-        let wanted = Selection::new(ehi_core::export::Choices::whole_record());
-        let stream = source.records(&patient.id, &wanted).await.unwrap();
+        let stream = source.records(&patient.id, &everything()).await.unwrap();
         let delivered: Vec<Bytes> = stream
             .map(|item| item.unwrap().json().clone())
             .collect()

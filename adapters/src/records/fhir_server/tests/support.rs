@@ -9,9 +9,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
-use ehi_core::export::Choices;
 use ehi_core::ports::RecordError;
-use ehi_core::testkit::{SeededEntropy, at};
+use ehi_core::testkit::{SeededEntropy, at, everything};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -180,9 +179,7 @@ pub fn id(text: &str) -> PatientId {
 }
 
 pub async fn stream_of(source: &FhirServer) -> Result<RecordStream, SourceError> {
-    source
-        .records(&id("p"), &Selection::new(Choices::whole_record()))
-        .await
+    source.records(&id("p"), &everything()).await
 }
 
 /// What the stream of patient `p` gives: records, and how it ends if not well.
