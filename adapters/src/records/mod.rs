@@ -16,4 +16,4 @@ pub use federated::{FederatedRecords, IdTable, IdTableError, Member, PatientIds,
 #[cfg(feature = "records-fhir-server")]
 pub use fhir_server::{BackendServicesConfig, FhirServer, FhirServerConfig, RetryConfig};
 #[cfg(feature = "records-tables")]
-pub use tables::{ColumnFormat, TableDocuments, TableFormat, TableQueries, TablesError};
+pub use tables::{TableDocuments, TableQueries, TablesError};

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use ehi_core::export::Selection;
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
-    Document, DocumentStream, PatientSearch, PatientSummary, RecordSource, RecordStream,
-    SourceError,
+    Document, DocumentStream, FormatDescription, PatientSearch, PatientSummary, RecordSource,
+    RecordStream, SourceError,
 };
 use futures::StreamExt;
 
@@ -192,6 +192,12 @@ impl RecordSource for FederatedRecords {
             open,
             |record, _| record,
         ))
+    }
+
+    fn formats(&self) -> Vec<FormatDescription> {
+        (self.members.iter())
+            .flat_map(|member| member.source.formats())
+            .collect()
     }
 
     async fn documents(

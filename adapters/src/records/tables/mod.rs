@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use ehi_core::export::Selection;
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
-    DocumentStream, PatientSearch, PatientSummary, RecordSource, RecordStream, SourceError,
+    DocumentStream, FormatDescription, PatientSearch, PatientSummary, RecordSource, RecordStream,
+    SourceError,
 };
 use futures::{StreamExt, stream as streams};
 use secrecy::SecretString;
@@ -26,7 +27,6 @@ use sqlx::postgres::PgPool;
 
 pub use definition::TableQueries;
 pub use error::TablesError;
-pub use plan::{ColumnFormat, TableFormat};
 
 use plan::{Plan, check_patient};
 use session::Session;
@@ -55,7 +55,6 @@ pub struct TableDocuments {
     pool: PgPool,
     patients: Option<String>,
     tables: Vec<Arc<Plan>>,
-    dictionary: Vec<TableFormat>,
 }
 
 impl TableDocuments {
@@ -82,14 +81,8 @@ impl TableDocuments {
         Ok(Self {
             pool,
             patients,
-            dictionary: tables.iter().map(|plan| plan.dictionary.clone()).collect(),
             tables,
         })
-    }
-
-    /// What each table's columns are and mean, for the format documentation.
-    pub fn data_dictionary(&self) -> &[TableFormat] {
-        &self.dictionary
     }
 
     /// Patients for whom the condition holds, in order.
@@ -166,7 +159,7 @@ impl RecordSource for TableDocuments {
     ) -> Result<DocumentStream, SourceError> {
         let tables: Vec<stream::Wanted> = (self.tables.iter())
             .filter_map(|plan| {
-                let asked = wanted.choices().parameter(plan.part)?;
+                let asked = wanted.choices().parameter(plan.dictionary.part)?;
                 Some((Arc::clone(plan), asked.period()))
             })
             .collect();
@@ -177,5 +170,11 @@ impl RecordSource for TableDocuments {
         let session = Session::begin(&self.pool).await;
         let session = session.map_err(SourceError::unavailable)?;
         Ok(stream::documents(session, tables, patient.to_string()))
+    }
+
+    fn formats(&self) -> Vec<FormatDescription> {
+        (self.tables.iter())
+            .map(|plan| plan.dictionary.clone())
+            .collect()
     }
 }

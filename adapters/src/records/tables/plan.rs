@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use ehi_core::export::{AttachmentName, ParameterKey, Protection};
-use ehi_core::ports::DocumentFormat;
-use serde::Serialize;
+use ehi_core::export::{AttachmentName, Protection};
+use ehi_core::ports::{ColumnDescription, DocumentFormat, FormatDescription};
 use sqlx::postgres::{PgConnection, PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, SqlSafeStr, Statement, TypeInfo};
 
@@ -14,45 +13,18 @@ use super::csv::Shape;
 use super::definition::{PatientQuery, Query, statement};
 use super::error::advice;
 
-/// What the format documentation says of one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableFormat {
-    /// The format's code, as the documents carry it.
-    pub code: String,
-    /// The same for people.
-    pub display: String,
-    /// What the table holds, in a sentence.
-    pub description: String,
-    /// Its columns, from left to right.
-    pub columns: Vec<ColumnFormat>,
-}
-
-/// What the format documentation says of one column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ColumnFormat {
-    /// Its name in the header.
-    pub name: String,
-    /// Its type, as SQL names it: `numeric`, `timestamp with time zone`.
-    pub sql_type: String,
-    /// What it means.
-    pub meaning: String,
-}
-
 /// A query that can be run.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) table: String,
     pub(super) file_name: AttachmentName,
-    pub(super) description: String,
-    pub(super) part: ParameterKey,
-    pub(super) format: DocumentFormat,
     pub(super) protections: Vec<Protection>,
     /// Every column as text. `$1` is the patient; where it has dates, `$2` and `$3` are the time
     /// that was asked for.
     pub(super) sql: String,
     pub(super) has_dates: bool,
     pub(super) shapes: Vec<Shape>,
-    pub(super) dictionary: TableFormat,
+    pub(super) dictionary: FormatDescription,
 }
 
 impl Plan {
@@ -102,9 +74,9 @@ impl Plan {
             })?;
             expressions.push(sql);
             shapes.push(shape);
-            formats.push(ColumnFormat {
+            formats.push(ColumnDescription {
                 name: name.clone(),
-                sql_type,
+                data_type: sql_type,
                 meaning: meaning.clone(),
             });
         }
@@ -118,21 +90,18 @@ impl Plan {
         Ok(Self {
             table: query.name.clone(),
             file_name,
-            description: query.description.clone(),
-            part: query.part,
-            format: DocumentFormat {
-                code: query.format.code.clone(),
-                display: query.format.display.clone(),
-            },
             protections: (query.protected_by.iter())
                 .map(|&key| Protection::Authorization(key))
                 .collect(),
             sql,
             has_dates: query.dates.is_some(),
             shapes,
-            dictionary: TableFormat {
-                code: query.format.code.clone(),
-                display: query.format.display.clone(),
+            dictionary: FormatDescription {
+                format: DocumentFormat {
+                    code: query.format.code.clone(),
+                    display: query.format.display.clone(),
+                },
+                part: query.part,
                 description: query.description.clone(),
                 columns: formats,
             },

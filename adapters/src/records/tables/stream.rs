@@ -241,9 +241,9 @@ impl<'a> Outlet<'a> {
         let document = Document {
             name: self.plan.file_name.clone(),
             content_type: "text/csv; charset=utf-8".to_owned(),
-            description: self.plan.description.clone(),
-            format: self.plan.format.clone(),
-            part: self.plan.part,
+            description: self.plan.dictionary.description.clone(),
+            format: self.plan.dictionary.format.clone(),
+            part: self.plan.dictionary.part,
             // Its rows were chosen by their dates already.
             period: None,
             protections: self.plan.protections.clone(),

@@ -120,14 +120,17 @@ async fn every_type_is_written_exactly_and_named_in_the_dictionary() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let source = open(&database, &query(&sql, &names)).await.unwrap();
 
-    let dictionary = &source.data_dictionary()[0];
+    let dictionary = &source.formats()[0];
     assert_eq!(
-        (dictionary.code.as_str(), dictionary.display.as_str()),
+        (
+            dictionary.format.code.as_str(),
+            dictionary.format.display.as_str()
+        ),
         ("table", "Table")
     );
     assert_eq!(dictionary.description, "A table");
     for (column, (sql, kind, _)) in dictionary.columns.iter().zip(VALUES) {
-        assert_eq!(&column.sql_type, kind, "{sql}");
+        assert_eq!(&column.data_type, kind, "{sql}");
         assert_eq!(column.meaning, format!("what {} means", column.name));
     }
     let fields: Vec<&str> = VALUES.iter().map(|(.., field)| *field).collect();
