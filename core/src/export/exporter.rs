@@ -1,5 +1,6 @@
 //! One run of an export: source → selection → NDJSON → files.
 
+mod content;
 mod run;
 
 use std::collections::BTreeMap;
@@ -8,11 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 
+use self::content::ContentLinks;
 use self::run::Run;
 use super::attachment::AttachmentWriter;
 use super::{
     Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, SensitivityRules, Verdict,
 };
+use crate::fhir::ResourceType;
 use crate::ports::{
     Clock, Document, Entropy, FileError, FileStore, RecordError, RecordSource, SourceError,
 };
@@ -117,12 +120,16 @@ impl Exporter {
         let folder = job.attempt_folder(attempt);
         let mut run = Run::new(&*self.files, folder, self.limits, counter);
         let mut withheld = Withheld::default();
+        let mut links = ContentLinks::default();
 
         let mut records = self.source.records(&job.patient.id, &selection).await?;
         while let Some(record) = records.next().await {
             match record {
+                Ok(record) if links.waits(&record) => {}
                 Ok(record) => {
-                    if withheld.allows(selection.judge(&record)) {
+                    let verdict = selection.judge(&record);
+                    links.note(&record, &verdict, &selection);
+                    if withheld.allows(verdict) {
                         run.output(&record).await?;
                     }
                 }
@@ -130,6 +137,10 @@ impl Exporter {
             }
         }
         drop(records);
+        if links.met {
+            self.content(job, &selection, &links, &mut run, &mut withheld)
+                .await?;
+        }
         let documents = self
             .documents(job, attempt, &selection, &mut run, &mut withheld)
             .await?;
@@ -141,6 +152,31 @@ impl Exporter {
             psychotherapy_notes: withheld.psychotherapy_notes,
         };
         Ok((export, documents))
+    }
+
+    /// The Binaries, which waited until all other records were judged.
+    async fn content(
+        &self,
+        job: &ExportJob,
+        selection: &Selection,
+        links: &ContentLinks,
+        run: &mut Run<'_>,
+        withheld: &mut Withheld,
+    ) -> Result<(), ExportError> {
+        let mut records = self.source.records(&job.patient.id, selection).await?;
+        while let Some(record) = records.next().await {
+            match record {
+                Ok(record) if record.resource_type() == ResourceType::Binary => {
+                    if withheld.allows(links.judge(&record, selection)) {
+                        run.output(&record).await?;
+                    }
+                }
+                // Reported in the first pass.
+                Ok(_) | Err(RecordError::Unreadable(_)) => {}
+                Err(RecordError::Source(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The source's documents that go in, kept as attachments. One that is spoiled is reported and

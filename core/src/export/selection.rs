@@ -87,6 +87,11 @@ impl Selection {
         }
     }
 
+    /// What becomes of this record, where it is known to be asked for.
+    pub(super) fn release_of(&self, record: &Record) -> Verdict {
+        self.release(&self.rules.protected_by(record))
+    }
+
     /// What becomes of this document.
     pub fn judge_document(&self, document: &Document) -> Verdict {
         if self.asks_for_part(document.part, || document.period) {

@@ -245,6 +245,87 @@ async fn a_document_that_is_spoiled_is_reported_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn a_binary_goes_where_the_records_go_that_it_belongs_to() {
+    let note = |id: &str, kind: &str, url: &str, label: &str| {
+        json!({
+            "resourceType": "DocumentReference", "id": id,
+            "meta": {"security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": label}]},
+            "type": {"coding": [{"system": "http://loinc.org", "code": kind}]},
+            "content": [{"attachment": {"url": url}}],
+        })
+    };
+    let binary = |id: &str| json!({"resourceType": "Binary", "id": id, "data": "eA=="});
+    let mut in_context = binary("in-context");
+    in_context["securityContext"] = json!({"reference": "DocumentReference/hiv"});
+    // The discharge summary is asked for, the operative note is not. Binaries come first.
+    let records = vec![
+        binary("summary-text"),
+        binary("hiv-text"),
+        binary("note-text"),
+        binary("shared-text"),
+        binary("loose"),
+        in_context,
+        note("summary", "18842-5", "Binary/summary-text", "-"),
+        note(
+            "summary-2",
+            "18842-5",
+            "https://ehr.example/fhir/Binary/shared-text",
+            "-",
+        ),
+        note("hiv", "18842-5", "urn:uuid:hiv-text", "HIV"),
+        note("hiv-2", "18842-5", "Binary/shared-text", "HIV"),
+        note("operation", "11504-8", "Binary/note-text", "-"),
+    ];
+    let exported = async |asked: Value| {
+        let mut mock = MockRecordSource::new();
+        let records: Vec<_> = records.iter().map(record).collect();
+        mock.expect_records()
+            .times(2)
+            .returning(move |_, _| Ok(stream::iter(records.clone().into_iter().map(Ok)).boxed()));
+        mock.expect_documents()
+            .returning(|_, _| Ok(stream::empty().boxed()));
+        let files = Arc::new(MemoryFiles::default());
+        let mut job = testkit::job(Interaction::Form);
+        job.customise(Choices::from_json(&asked).unwrap(), at(0))
+            .unwrap();
+        let (export, _) = exporter(mock, &files, ExportLimits::default())
+            .run(&job, 1, &Counter::default())
+            .await
+            .unwrap();
+        let binaries = (export.files.iter()).filter(|f| f.name.as_str() == "Binary.ndjson");
+        let text: String = binaries
+            .map(|file| files.text(&job.file_path(&export, file)))
+            .collect();
+        let mut ids: Vec<String> = (text.lines())
+            .map(|line| record(&line.parse().unwrap()).id().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    let summaries = json!({"dischargeSummary": {"enabled": true}});
+    assert_eq!(
+        exported(json!({"parameters": summaries})).await,
+        ["loose", "summary-text"]
+    );
+    assert_eq!(
+        exported(json!({"parameters": summaries, "authorizations": {"hiv": {"value": true}}}))
+            .await,
+        [
+            "hiv-text",
+            "in-context",
+            "loose",
+            "shared-text",
+            "summary-text"
+        ]
+    );
+    let all_but_documents = json!({"medicalRecord": {"enabled": true}});
+    assert_eq!(
+        exported(json!({"parameters": all_but_documents})).await,
+        ["loose"]
+    );
+}
+
+#[tokio::test]
 async fn documents_of_the_source_become_attachments() {
     let mut mock = MockRecordSource::new();
     mock.expect_records()
