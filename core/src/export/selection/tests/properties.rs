@@ -1,12 +1,17 @@
 //! What holds for any record and any choices.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::export::sensitivity::samples::{self, Sample};
 use crate::fhir::Record;
+
+type Kinds = Vec<(ParameterKey, bool, String, String)>;
+
+static KINDS: LazyLock<Kinds> = LazyLock::new(documents::tests::all_codes);
 
 /// A record of any type, perhaps with a date, perhaps with a code or label of a rule.
 fn any_record() -> impl Strategy<Value = Record> {
@@ -31,8 +36,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         .prop_map(|(resource_type, date, sensitive, kind)| {
             let mut value = json!({"resourceType": resource_type.as_str()});
             if let Some(kind) = kind {
-                let kinds = documents::tests::all_codes();
-                let (_, is_type, system, code) = kind.get(&kinds);
+                let kinds = &*KINDS;
+                let (_, is_type, system, code) = kind.get(kinds);
                 let name = if *is_type { "type" } else { "category" };
                 value[name] = json!([{"coding": [{"system": system, "code": code}]}]);
             }

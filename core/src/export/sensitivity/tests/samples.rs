@@ -1,5 +1,7 @@
 //! Codes to test with, taken from the rule file itself, so that no code is left untested.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::super::{Protection, SensitivityRules};
@@ -64,5 +66,7 @@ pub fn all() -> Vec<Sample> {
 
 /// Those of rules that are on.
 pub fn enabled() -> Vec<Sample> {
-    all().into_iter().filter(|sample| sample.enabled).collect()
+    static ENABLED: LazyLock<Vec<Sample>> =
+        LazyLock::new(|| all().into_iter().filter(|sample| sample.enabled).collect());
+    ENABLED.clone()
 }
