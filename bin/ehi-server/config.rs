@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::app::Times;
+use crate::sources::SourceConfig;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -29,8 +30,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of files and keys.
     pub data: PathBuf,
-    /// The folder of records.
-    pub records: PathBuf,
+    /// Where records come from; several systems become one.
+    pub records: Vec<SourceConfig>,
     /// The file of clients, staff and patients.
     pub directory: PathBuf,
     /// The file of rules that say which records are protected; the standard ones unless given.
@@ -208,7 +209,7 @@ mod tests {
     use super::*;
 
     const WHOLE: &str = "public_url = 'https://ehi.example.org'\nlisten = '127.0.0.1:8080'\n\
-        data = '/srv/ehi'\nrecords = '/srv/records'\ndirectory = '/etc/ehi/directory.toml'\n";
+        data = '/srv/ehi'\nrecords = [{bundles = '/srv/records'}]\ndirectory = '/etc/ehi/directory.toml'\n";
 
     fn told(text: &str) -> String {
         let error = Config::parse(text).unwrap_err();

@@ -14,6 +14,7 @@ pub mod log;
 pub mod password;
 pub mod sample;
 pub mod serve;
+pub mod sources;
 pub mod start;
 
 /// What went wrong, for whoever typed the command.

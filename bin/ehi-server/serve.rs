@@ -6,12 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 use ehi_adapters::directory::Directory;
 use ehi_adapters::http::router;
-use ehi_adapters::records::BundleFolder;
 
 use crate::Failure;
 use crate::app::{Parts, wire};
 use crate::config::Config;
-use crate::start;
+use crate::{sources, start};
 
 /// How to run.
 #[derive(Debug, Args)]
@@ -45,13 +44,11 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
             return Err(Failure::new(format!("{file} has no {what}")));
         }
     }
-    let source = BundleFolder::open(&config.records)
-        .await
-        .map_err(|error| Failure::because("the records cannot be read", error))?;
+    let source = sources::open(&config.records).await?;
     let directory = Arc::new(directory);
     let parts = Parts {
         base: config.public_url.clone(),
-        source: Arc::new(source),
+        source,
         patient_login: directory.clone(),
         directory,
         lifetimes: config.lifetimes.times(),
