@@ -159,6 +159,7 @@ impl Ports {
                 links: Links::new(&parts.base),
                 lifetimes: parts.lifetimes.jobs,
                 uploads: UPLOADS,
+                rules: parts.rules.clone(),
             },
         )
     }

@@ -24,6 +24,7 @@ mod admin;
 mod attachments;
 mod cors;
 mod customise;
+mod documentation;
 mod errors;
 mod files;
 mod flow;

@@ -46,8 +46,8 @@ pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };
 pub use review::{AttachError, JobPage, Upload, UploadLimits};
-pub use selection::{Selection, Verdict};
-pub use sensitivity::{Protection, RulesError, SensitivityRules};
+pub use selection::{DocumentKind, Selection, Verdict, document_kinds, explained_types};
+pub use sensitivity::{Protection, RuleDescription, RulesError, SensitivityRules};
 pub use service::{
     Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };

@@ -19,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::dates::period_of;
+pub use self::documents::{DocumentKind, document_kinds};
 use self::documents::{document_part, is_laboratory, report_part};
 use self::place::{Place, place};
 use super::sensitivity::{Protection, SensitivityRules};
@@ -144,6 +145,13 @@ impl Selection {
             wanted == Period::default() || period().is_none_or(|period| period.overlaps(&wanted))
         })
     }
+}
+
+/// Every resource type with where its records go, for the public documentation.
+pub fn explained_types() -> Vec<(ResourceType, String)> {
+    (ResourceType::ALL.iter())
+        .map(|&each| (each, place::explained(each)))
+        .collect()
 }
 
 /// System and code of every document type, for the test that no code is mistyped.

@@ -35,7 +35,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::elements::{Element, element};
-pub use self::rules::RulesError;
+pub use self::rules::{RuleDescription, RulesError};
 use self::table::{CodeTable, Guess};
 use super::AuthorizationKey;
 use crate::fhir::{Record, ResourceType, codings};
@@ -59,6 +59,7 @@ pub struct SensitivityRules {
     type_marks: Vec<memmem::Finder<'static>>,
     /// `None` when nothing is protected.
     guess: Option<Guess>,
+    descriptions: Vec<RuleDescription>,
 }
 
 /// What the code of a Composition's confidentiality belongs to.
@@ -97,6 +98,7 @@ impl SensitivityRules {
             types: Vec::new(),
             type_marks: Vec::new(),
             guess: None,
+            descriptions: Vec::new(),
         })
     }
 
@@ -105,6 +107,7 @@ impl SensitivityRules {
         codes: CodeTable,
         types: Vec<(ResourceType, Vec<Protection>)>,
         guess: Guess,
+        descriptions: Vec<RuleDescription>,
     ) -> Self {
         let mark = |each: ResourceType| format!("\"resourceType\":\"{each}\"");
         let type_marks = (types.iter())
@@ -116,7 +119,13 @@ impl SensitivityRules {
             types,
             type_marks,
             guess: Some(guess),
+            descriptions,
         }
+    }
+
+    /// The rules in force, for the public documentation.
+    pub fn descriptions(&self) -> &[RuleDescription] {
+        &self.descriptions
     }
 
     /// Everything a record is protected by. Empty for most.

@@ -18,7 +18,7 @@ use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
     Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
-    Requester, Review, Status,
+    Requester, Review, SensitivityRules, Status,
 };
 use crate::auth::{Access, Client, Subject};
 use crate::fhir::PatientId;
@@ -56,6 +56,8 @@ pub struct ExportSettings {
     pub lifetimes: Lifetimes,
     /// How much staff may attach.
     pub uploads: UploadLimits,
+    /// What is protected.
+    pub rules: Arc<SensitivityRules>,
 }
 
 /// The use cases of exports.
@@ -184,6 +186,11 @@ impl ExportService {
     /// The server's URLs.
     pub fn links(&self) -> &Links {
         &self.settings.links
+    }
+
+    /// What is protected, for the public documentation.
+    pub fn rules(&self) -> &SensitivityRules {
+        &self.settings.rules
     }
 
     /// The formats of the source's documents, for the public documentation.

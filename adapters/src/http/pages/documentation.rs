@@ -1,10 +1,13 @@
-//! The public page that explains what an export holds and in which formats: made from the tables
-//! and the configuration that exports go by, so that the two cannot disagree.
+//! The public page that explains what an export holds and in which formats: made from the tables,
+//! the rules and the configuration that exports go by, so that the two cannot disagree.
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use ehi_core::export::{AuthorizationKey, ParameterKey};
+use ehi_core::export::{
+    AuthorizationKey, DocumentKind, ParameterKey, RuleDescription, document_kinds, explained_types,
+};
+use ehi_core::fhir::ResourceType;
 use ehi_core::ports::FormatDescription;
 
 use super::super::Shared;
@@ -12,21 +15,66 @@ use super::render;
 
 #[derive(Template)]
 #[template(path = "documentation.html")]
-struct DocumentationPage {
-    record: Vec<&'static ParameterKey>,
-    documents: Vec<&'static ParameterKey>,
+struct DocumentationPage<'a> {
+    parts: &'static [ParameterKey],
+    types: Vec<(ResourceType, String)>,
+    kinds: Vec<DocumentKind>,
     sensitive: &'static [AuthorizationKey],
+    rules: &'a [RuleDescription],
     formats: Vec<FormatDescription>,
 }
 
 /// `GET /documentation`
 pub async fn documentation(State(app): State<Shared>) -> Response {
-    let (record, documents) = ParameterKey::ALL.iter().partition(|key| key.group() == 1);
     let page = DocumentationPage {
-        record,
-        documents,
+        parts: ParameterKey::ALL,
+        types: explained_types(),
+        kinds: document_kinds(),
         sensitive: AuthorizationKey::ALL,
+        rules: app.exports.rules().descriptions(),
         formats: app.exports.formats(),
     };
     render(&page, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ehi_core::ports::{ColumnDescription, DocumentFormat};
+
+    #[test]
+    fn a_format_is_explained_column_by_column() {
+        let ledger = FormatDescription {
+            format: DocumentFormat {
+                code: "ledger".to_owned(),
+                display: "Billing <ledger>".to_owned(),
+            },
+            part: ParameterKey::Billing,
+            description: "What was charged.".to_owned(),
+            columns: vec![ColumnDescription {
+                name: "amount".to_owned(),
+                data_type: "numeric".to_owned(),
+                meaning: "US dollars".to_owned(),
+            }],
+        };
+        let page = DocumentationPage {
+            parts: ParameterKey::ALL,
+            types: explained_types(),
+            kinds: document_kinds(),
+            sensitive: AuthorizationKey::ALL,
+            rules: &[],
+            formats: vec![ledger],
+        };
+        let html = page.render().unwrap();
+        for told in [
+            "id=\"format-ledger\"",
+            "Billing &#60;ledger&#62;",
+            "What was charged.",
+            "<code>amount</code>",
+            "numeric",
+            "US dollars",
+        ] {
+            assert!(html.contains(told), "{told}");
+        }
+    }
 }

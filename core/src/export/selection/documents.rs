@@ -28,12 +28,31 @@ struct Kind {
     place: Place,
     /// Without one, the codes count under any system.
     system: Option<String>,
-    #[expect(
-        dead_code,
-        reason = "it is for the readers of the file, who are owed one"
-    )]
     source: String,
     codes: BTreeMap<String, String>,
+}
+
+/// A list of codes by which documents are found, as the public documentation explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentKind {
+    /// The part of the record its documents belong to.
+    pub part: ParameterKey,
+    /// Where the list comes from.
+    pub source: String,
+    /// Each code and what it means.
+    pub codes: Vec<(String, String)>,
+}
+
+/// The lists of codes by which documents are found.
+pub fn document_kinds() -> Vec<DocumentKind> {
+    let kinds = toml::from_str::<KindFile>(KINDS).map(|file| file.kind);
+    (kinds.unwrap_or_default().into_iter())
+        .map(|kind| DocumentKind {
+            part: kind.part,
+            source: kind.source,
+            codes: kind.codes.into_iter().collect(),
+        })
+        .collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

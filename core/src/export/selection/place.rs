@@ -32,6 +32,20 @@ pub(super) enum Place {
     Content,
 }
 
+/// What the public documentation says of where records of this type go.
+pub(super) fn explained(resource_type: ResourceType) -> String {
+    match place(resource_type) {
+        Place::Always => "in every export".to_owned(),
+        Place::Part(key) => key.key().to_owned(),
+        Place::Observation => format!("{}; others in every export", ParameterKey::Labs.key()),
+        Place::Report => {
+            "by its section: labs, pathology, radiology; others in every export".to_owned()
+        }
+        Place::Document => "by its type, see below".to_owned(),
+        Place::Content => "with the document it belongs to".to_owned(),
+    }
+}
+
 /// Where records of this type belong.
 #[expect(clippy::too_many_lines, reason = "a table of 146 types")]
 pub(super) fn place(resource_type: ResourceType) -> Place {

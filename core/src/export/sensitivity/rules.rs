@@ -69,6 +69,56 @@ fn yes() -> bool {
     true
 }
 
+/// A rule in force, as the public documentation explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDescription {
+    /// What protects the records it finds: the keys of the form, or `psychotherapyNotes`.
+    pub protects: Vec<String>,
+    /// What it looks at: security labels, codes or resource types.
+    pub looks_at: &'static str,
+    /// The name of the code system, as the rule file has it; empty for resource types.
+    pub system: String,
+    /// Where the list comes from.
+    pub source: String,
+    /// Each code and what it means. One that stands for all below it ends in `…`.
+    pub codes: Vec<(String, String)>,
+}
+
+impl RuleFile {
+    /// Its rules that are in force.
+    fn describe(&self) -> Vec<RuleDescription> {
+        let of_codes = |looks_at: &'static str, rules: &[CodeRule]| -> Vec<RuleDescription> {
+            (rules.iter().filter(|rule| rule.enabled))
+                .map(|rule| RuleDescription {
+                    protects: rule.protects.clone(),
+                    looks_at,
+                    system: rule.system.clone(),
+                    source: rule.source.clone(),
+                    codes: (rule.exact.clone().into_iter())
+                        .chain(
+                            (rule.below.iter())
+                                .map(|(code, means)| (format!("{code}…"), means.clone())),
+                        )
+                        .collect(),
+                })
+                .collect()
+        };
+        let types = (self.types.iter().filter(|rule| rule.enabled)).map(|rule| RuleDescription {
+            protects: rule.protects.clone(),
+            looks_at: "resource type",
+            system: String::new(),
+            source: rule.source.clone(),
+            codes: (rule.types.iter())
+                .map(|(each, means)| (each.to_string(), means.clone()))
+                .collect(),
+        });
+        let mut all = of_codes("security label", &self.label);
+        all.extend(of_codes("code", &self.code));
+        all.extend(types);
+        all
+    }
+}
+
 /// What is wrong with a rule, before it is known which one it is.
 type Wrong = String;
 
@@ -121,7 +171,13 @@ pub(super) fn parse(text: &str) -> Result<SensitivityRules, RulesError> {
     let mut guess = Guess::new();
     labels.guess(&mut guess);
     codes.guess(&mut guess);
-    Ok(SensitivityRules::new(labels, codes, types, guess))
+    Ok(SensitivityRules::new(
+        labels,
+        codes,
+        types,
+        guess,
+        file.describe(),
+    ))
 }
 
 /// What becomes of psychotherapy notes.
