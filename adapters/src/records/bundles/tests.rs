@@ -280,6 +280,9 @@ fn the_operator_is_warned_once() {
         ("c.json", &bundle(&[patient("b", "Second")])),
     ]);
     let counter = Arc::new(Counter(AtomicUsize::new(0)));
+    // With a single subscriber in the process, tracing asks only that of the thread that comes by
+    // first, which may be another test's that has none. A second one makes it ask them all.
+    let _second = tracing::Dispatch::new(Arc::clone(&counter));
     let index = tracing::subscriber::with_default(Arc::clone(&counter), || {
         let first = Index::look(folder.path(), &Index::default()).unwrap();
         Index::look(folder.path(), &first).unwrap()

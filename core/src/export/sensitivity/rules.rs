@@ -105,15 +105,15 @@ impl RuleFile {
         };
         let types = (self.types.iter().filter(|rule| rule.enabled)).map(|rule| RuleDescription {
             protects: rule.protects.clone(),
-            looks_at: "resource type",
+            looks_at: "Resource types",
             system: String::new(),
             source: rule.source.clone(),
             codes: (rule.types.iter())
                 .map(|(each, means)| (each.to_string(), means.clone()))
                 .collect(),
         });
-        let mut all = of_codes("security label", &self.label);
-        all.extend(of_codes("code", &self.code));
+        let mut all = of_codes("Security labels", &self.label);
+        all.extend(of_codes("Codes", &self.code));
         all.extend(types);
         all
     }
