@@ -144,6 +144,16 @@ impl Form {
         self
     }
 
+    /// Writes into the field of this name.
+    #[track_caller]
+    pub fn fill(mut self, name: &str, value: &str) -> Self {
+        let mut fields = self.fields.iter_mut();
+        let field = fields.find(|field| field.name == name);
+        let field = field.unwrap_or_else(|| panic!("no field {name}"));
+        value.clone_into(&mut field.value);
+        self
+    }
+
     /// Ticks every box, and writes a word into every field that takes free text and is no date.
     pub fn say_yes_to_everything(mut self) -> Self {
         for field in &mut self.fields {

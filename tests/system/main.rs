@@ -32,5 +32,6 @@ mod pages;
 mod parameters;
 mod process;
 mod records;
+mod served;
 mod smart;
 mod tokens;

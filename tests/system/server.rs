@@ -63,6 +63,15 @@ impl Server {
         Self::start(Some(records), Data::Given(data.to_owned()), &[])
     }
 
+    /// A real server, by the `ehi.toml` in this folder.
+    pub fn serve(folder: TempDir) -> Self {
+        let mut command = command();
+        command
+            .args(["serve", "--config"])
+            .arg(folder.path().join("ehi.toml"));
+        Self::run(command, Data::Own(folder))
+    }
+
     fn start(records: Option<&Path>, data: Data, arguments: &[&str]) -> Self {
         let mut command = command();
         command
@@ -72,6 +81,10 @@ impl Server {
             command.arg("--records").arg(records);
         }
         command.args(arguments);
+        Self::run(command, data)
+    }
+
+    fn run(mut command: Command, data: Data) -> Self {
         let mut child = command.spawn().unwrap();
         let log = Log::of(&mut child);
         let base = wait_for_address(&mut child, &log);
