@@ -67,16 +67,22 @@ impl RealBrowser {
         }
     }
 
+    /// Clicks on what is there or is about to be.
     async fn press(&self, css: &str) {
-        let element = self.client.find(Locator::Css(css)).await;
+        let place = Locator::Css(css);
+        let element = self.client.wait().for_element(place).await;
         let element = element.unwrap_or_else(|error| panic!("no {css}: {error}"));
         element.click().await.unwrap();
     }
 
-    async fn text(&self, css: &str) -> String {
-        let element = self.client.find(Locator::Css(css)).await;
-        let element = element.unwrap_or_else(|error| panic!("no {css}: {error}"));
-        element.text().await.unwrap()
+    /// Waits until the page shows this text here. A click returns before the next page is there.
+    async fn shows(&self, css: &str, text: &str) {
+        until(&format!("{text:?} in {css}"), async || {
+            let element = self.client.find(Locator::Css(css)).await.ok()?;
+            let shown = element.text().await.ok()?;
+            shown.contains(text).then_some(())
+        })
+        .await;
     }
 
     async fn choose(&self, patient: &str) {
@@ -117,13 +123,13 @@ async fn a_patient_needs_no_javascript_from_login_to_the_sent_form() {
     let browser = RealBrowser::start(Scripts::Off).await;
     browser.client.goto(&server.url("/")).await.unwrap();
     browser.press("a.button").await;
-    assert_eq!(browser.text("h1").await, "Log in");
+    browser.shows("h1", "Log in").await;
     browser.choose(ANNA).await;
-    assert!(browser.text("h1").await.contains("Test app"));
+    browser.shows("h1", "Test app").await;
     browser.press("button[value=allow]").await;
     // Browsers refuse a redirect that the page's policy does not name.
-    assert_eq!(browser.text("h1").await, "The app is let in");
-    assert!(browser.text("pre").await.contains("code="));
+    browser.shows("h1", "The app is let in").await;
+    browser.shows("pre", "code=").await;
 
     let app = App::connect(&server, ANNA).await;
     let job: Job = app.kick_off("/auto-approve").await;
@@ -133,7 +139,7 @@ async fn a_patient_needs_no_javascript_from_login_to_the_sent_form() {
         .goto(&format!("{}&redirect={back}", job.form()))
         .await
         .unwrap();
-    assert!(browser.text("main").await.contains("Anna"));
+    browser.shows("main", "Anna").await;
     browser.press("#p-billing").await;
     for sensitive in browser
         .client
@@ -147,10 +153,9 @@ async fn a_patient_needs_no_javascript_from_login_to_the_sent_form() {
         }
     }
     browser.press("form > p > button").await;
-    assert_eq!(
-        browser.client.current_url().await.unwrap().path(),
-        "/demo-app"
-    );
+    browser.shows("h1", "Not authorized").await;
+    let back = browser.client.current_url().await.unwrap();
+    assert_eq!(back.path(), "/demo-app");
     browser.end().await;
 
     let manifest = app.wait_for_manifest(&job).await.json();
@@ -168,11 +173,8 @@ async fn the_form_is_walked_through_by_keyboard_in_the_order_it_is_read() {
     let browser = RealBrowser::start(Scripts::On).await;
     browser.client.goto(job.form()).await.unwrap();
     browser.choose(ANNA).await;
-    let first = browser
-        .client
-        .find(Locator::Css("#p-visits"))
-        .await
-        .unwrap();
+    let place = Locator::Css("#p-visits");
+    let first = browser.client.wait().for_element(place).await.unwrap();
     first.send_keys("").await.unwrap();
     let mut walked: Vec<String> = Vec::new();
     // A date field is one stop for each of its parts and the picker.
@@ -223,7 +225,7 @@ async fn a_name_that_looks_like_html_is_shown_as_text() {
     browser.client.goto(&server.url("/")).await.unwrap();
     browser.press("a.button").await;
     browser.choose("odd").await;
-    assert!(browser.text("strong").await.contains(name));
+    browser.shows("strong", name).await;
     assert!(!browser.client.title().await.unwrap().contains("caught"));
     browser.end().await;
 }
@@ -237,11 +239,6 @@ async fn what_went_wrong_is_told_on_a_page_that_says_what_to_do() {
     let nowhere = server.url("/jobs/00000000-0000-4000-8000-000000000000/customize");
     browser.client.goto(&nowhere).await.unwrap();
     browser.choose(ANNA).await;
-    assert!(
-        browser
-            .text("[role=alert]")
-            .await
-            .contains("Check the address")
-    );
+    browser.shows("[role=alert]", "Check the address").await;
     browser.end().await;
 }
