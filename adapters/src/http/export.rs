@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::State;
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
 };
@@ -250,74 +249,85 @@ pub async fn form(
     ))
 }
 
-/// `POST /jobs/:id`: the choices, as a form or as JSON.
+/// `POST /jobs/:id`: the choices, from an app by its token, or from the patient's browser as a
+/// form or as JSON.
 pub async fn customise(
     State(app): State<Shared>,
-    request: Request<Body>,
-) -> Result<Response, Response> {
-    let (mut parts, body) = request.into_parts();
-    let by_token = parts.headers.contains_key(AUTHORIZATION);
-    let by_page = !by_token && is_html_form(&parts.headers);
-    let answer = async {
-        let Job(id) = Job::from_request_parts(&mut parts, &app)
-            .await
-            .map_err(|Fhir(problem)| problem)?;
-        let Ok(query) = Query::from_request_parts(&mut parts, &app).await;
-        if by_token {
-            let Bearer(access) = Bearer::from_request_parts(&mut parts, &app)
-                .await
-                .map_err(|Fhir(problem)| problem)?;
-            let job = app.exports.job(&access, id).await?;
-            let payload = read(parts, body, &app).await?;
-            let job = choose(&app, &job, Actor::Client(access.client), &payload).await?;
-            return Ok(Json(views::job(&job, app.exports.links())).into_response());
-        }
-        let Ok(cookie) = PatientCookie::from_request_parts(&mut parts, &app).await;
-        let header = parts
-            .headers
-            .get(X_CSRF_TOKEN)
-            .and_then(|token| token.to_str().ok());
-        let header = header.map(str::to_owned);
-        let session = cookie.session(&app).await?;
-        let session = session.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
-        let payload = read(parts, body, &app).await?;
-        let token = match &payload {
-            Payload::Form(form) => field(form, pages::CSRF_FIELD),
-            _ => header.as_deref(),
-        };
-        cookie.guarded(token)?;
-        let job = app.exports.patients_job(&session.patient.id, id).await?;
-        let actor = Actor::Patient(session.patient.id);
-        let job = choose(&app, &job, actor, &payload).await?;
-        if !by_page {
-            return Ok(Json(views::job(&job, app.exports.links())).into_response());
-        }
-        let client = app.exports.client_of(&job).await?;
-        Ok(match return_url(client.as_ref(), &query) {
-            Some(url) => smart::redirect(url.as_str()),
-            None => smart::redirect(&format!("/jobs/{id}/customize")),
-        })
+    headers: HeaderMap,
+    job: Result<Job, Fhir>,
+    bearer: Result<Bearer, Fhir>,
+    cookie: PatientCookie,
+    query: Query,
+    payload: Result<Payload, Problem>,
+) -> Response {
+    let by_token = headers.contains_key(AUTHORIZATION);
+    if by_token {
+        let chosen = choose_as_app(&app, job, bearer, payload).await;
+        return shown(&app, chosen);
+    }
+    let sent = headers
+        .get(X_CSRF_TOKEN)
+        .and_then(|token| token.to_str().ok());
+    let chosen = choose_as_patient(&app, job, &cookie, sent, payload).await;
+    if !is_html_form(&headers) {
+        return shown(&app, chosen);
+    }
+    let back = match chosen {
+        Ok(job) => back_to_app(&app, &job, &query).await,
+        Err(problem) => Err(problem),
     };
-    answer.await.map_err(|problem: Problem| {
-        if by_page {
-            Page(problem).into_response()
-        } else {
-            Fhir(problem).into_response()
-        }
+    back.map_err(Page).into_response()
+}
+
+async fn choose_as_app(
+    app: &App,
+    job: Result<Job, Fhir>,
+    bearer: Result<Bearer, Fhir>,
+    payload: Result<Payload, Problem>,
+) -> Result<ExportJob, Problem> {
+    let Bearer(access) = bearer.map_err(|Fhir(problem)| problem)?;
+    let Job(id) = job.map_err(|Fhir(problem)| problem)?;
+    let job = app.exports.job(&access, id).await?;
+    choose(app, &job, Actor::Client(access.client), &payload?).await
+}
+
+async fn choose_as_patient(
+    app: &App,
+    job: Result<Job, Fhir>,
+    cookie: &PatientCookie,
+    sent_token: Option<&str>,
+    payload: Result<Payload, Problem>,
+) -> Result<ExportJob, Problem> {
+    let session = cookie.session(app).await?;
+    let session = session.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
+    let Job(id) = job.map_err(|Fhir(problem)| problem)?;
+    let payload = payload?;
+    let token = match &payload {
+        Payload::Form(form) => field(form, pages::CSRF_FIELD),
+        Payload::Empty | Payload::Json(_) => sent_token,
+    };
+    cookie.guarded(token)?;
+    let job = app.exports.patients_job(&session.patient.id, id).await?;
+    choose(app, &job, Actor::Patient(session.patient.id), &payload).await
+}
+
+/// The job with its choices, for those who sent them as JSON.
+fn shown(app: &App, chosen: Result<ExportJob, Problem>) -> Response {
+    let job = chosen.map(|job| Json(views::job(&job, app.exports.links())));
+    job.map_err(Fhir).into_response()
+}
+
+/// Where the browser goes once the form was sent.
+async fn back_to_app(app: &App, job: &ExportJob, query: &Query) -> Result<Response, Problem> {
+    let client = app.exports.client_of(job).await?;
+    Ok(match return_url(client.as_ref(), query) {
+        Some(url) => smart::redirect(url.as_str()),
+        None => smart::redirect(&format!("/jobs/{}/customize", job.id)),
     })
 }
 
 fn is_html_form(headers: &HeaderMap) -> bool {
     super::extract::media_type(headers).as_deref() == Some("application/x-www-form-urlencoded")
-}
-
-async fn read(
-    parts: axum::http::request::Parts,
-    body: Body,
-    app: &Shared,
-) -> Result<Payload, Problem> {
-    use axum::extract::FromRequest;
-    Payload::from_request(Request::from_parts(parts, body), app).await
 }
 
 async fn choose(
