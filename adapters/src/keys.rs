@@ -1,6 +1,7 @@
 //! RSA keys that sign access tokens, kept in a folder.
 
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -54,7 +55,9 @@ impl RsaKeys {
         let pem = match std::fs::read_to_string(&file) {
             Ok(pem) => pem,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(folder).map_err(unavailable)?;
+                let mut private = std::fs::DirBuilder::new();
+                private.recursive(true).mode(0o700);
+                private.create(folder).map_err(unavailable)?;
                 let pem = PrivateKey::try_generate()
                     .map_err(unavailable)?
                     .to_pkcs8_pem(LineEnding::LF)
@@ -162,6 +165,8 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        let folder = folder.path().join("keys").metadata().unwrap();
+        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
         assert!(!keys.jwks().await.unwrap().to_string().contains("\"d\""));
     }
 

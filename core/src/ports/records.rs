@@ -29,7 +29,12 @@ pub trait RecordSource: Debug + Send + Sync + 'static {
     /// Every record of the patient, the Patient resource among them, in any order.
     ///
     /// A record that cannot be read is an [`RecordError::Unreadable`] item: the export goes on and
-    /// reports it. [`RecordError::Source`] ends the stream; the export is tried again later.
+    /// reports it. [`RecordError::Source`] ends the stream: what is
+    /// [unavailable](SourceError::Unavailable) is tried again later, anything else fails the
+    /// export at once.
+    ///
+    /// An export calls this once more when it met a Binary: what may become of those is known only
+    /// when all other records were seen.
     async fn records(
         &self,
         patient: &PatientId,
