@@ -19,12 +19,13 @@ use serde_json::{Value, json};
 
 use super::cookie::{self, STAFF_COOKIE, SameSite};
 use super::error::{Admin, Problem, bad_state};
-use super::extract::{Path, Payload, Query, field};
+use super::extract::{CameFrom, Path, Payload, Query, field};
 use super::{App, Shared, views};
 
 /// `POST /admin/login`
 pub async fn login(
     State(app): State<Shared>,
+    CameFrom(origin): CameFrom,
     payload: Result<Payload, Problem>,
 ) -> Result<Response, Admin> {
     let refused = || Problem::unauthorized("The user name or the password is wrong.");
@@ -41,7 +42,7 @@ pub async fn login(
         username: username.ok_or_else(refused)?,
         password: password.ok_or_else(refused)?.into(),
     };
-    let (secret, session) = match app.staff.log_in(credentials).await {
+    let (secret, session) = match app.staff.log_in(credentials, &origin).await {
         Ok(logged_in) => logged_in,
         Err(SessionError::Refused) => return Err(refused().into()),
         Err(error) => return Err(error.into()),
@@ -53,9 +54,13 @@ pub async fn login(
 }
 
 /// `GET /admin/logout`
-pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, Admin> {
+pub async fn logout(
+    State(app): State<Shared>,
+    CameFrom(origin): CameFrom,
+    headers: HeaderMap,
+) -> Result<Response, Admin> {
     if let Some(secret) = cookie::read(&headers, STAFF_COOKIE) {
-        app.staff.log_out(&secret).await?;
+        app.staff.log_out(&secret, &origin).await?;
     }
     let mut response = Json(json!({"message": "You are logged out."})).into_response();
     response
@@ -67,12 +72,13 @@ pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Res
 /// Lets only staff pass, and makes the session of those who are at work last.
 pub async fn staff_only(
     State(app): State<Shared>,
+    CameFrom(origin): CameFrom,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Admin> {
     let secret = cookie::read(request.headers(), STAFF_COOKIE);
     let secret = secret.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
-    let session = app.staff.recognise(&secret).await?;
+    let session = app.staff.recognise(&secret, &origin).await?;
     let cookie = staff_cookie(&app, &secret, session.expires_at);
     request.extensions_mut().insert(session);
     let mut response = next.run(request).await;
@@ -177,7 +183,7 @@ pub async fn approve(
     Extension(staff): Extension<StaffSession>,
     Path(id): Path<String>,
 ) -> Result<Response, Admin> {
-    let job = app.exports.approve(&staff.name, job_id(&id)?).await?;
+    let job = app.exports.approve(&staff, job_id(&id)?).await?;
     Ok(view(&app, &job))
 }
 
@@ -205,7 +211,7 @@ pub async fn reject(
     if reason.as_ref().is_some_and(|reason| reason.len() > 2_000) {
         return Err(Problem::invalid("/reason is longer than 2000 bytes.").into());
     }
-    let job = app.exports.reject(&staff.name, id, reason).await?;
+    let job = app.exports.reject(&staff, id, reason).await?;
     Ok(view(&app, &job))
 }
 
@@ -225,7 +231,7 @@ pub async fn add_files(
         Problem::invalid("Send the files as multipart/form-data, each in a field 'attachments'.")
     })?;
     receive(&app, &mut upload, &mut form).await?;
-    let job = app.exports.attach(&staff.name, upload).await?;
+    let job = app.exports.attach(&staff, upload).await?;
     Ok(view(&app, &job))
 }
 
@@ -283,7 +289,7 @@ pub async fn remove_files(
     let titles = titles.ok_or_else(|| Problem::invalid("/params is not a list of titles."))?;
     let job = app
         .exports
-        .detach(&staff.name, id, &titles)
+        .detach(&staff, id, &titles)
         .await
         .map_err(bad_state)?;
     Ok(view(&app, &job))
@@ -295,6 +301,6 @@ pub async fn remove(
     Extension(staff): Extension<StaffSession>,
     Path(id): Path<String>,
 ) -> Result<Response, Admin> {
-    let job = app.exports.remove(&staff.name, job_id(&id)?).await?;
+    let job = app.exports.remove(&staff, job_id(&id)?).await?;
     Ok(view(&app, &job))
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
 use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
-use ehi_core::ports::Actor;
+use ehi_core::ports::By;
 use serde_json::Value;
 
 use super::cookie::http_date;
@@ -240,7 +240,7 @@ pub async fn form(
     if job.status() != ehi_core::export::Status::AwaitingInput {
         return Ok(pages::done(client.as_ref(), return_url.as_ref()));
     }
-    let cookie = cookie.0.as_ref().ok_or_else(Problem::not_found)?;
+    let cookie = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
     Ok(pages::form(
         &job,
         client.as_ref(),
@@ -288,7 +288,7 @@ async fn choose_as_app(
     let Bearer(access) = bearer.map_err(|Fhir(problem)| problem)?;
     let Job(id) = job.map_err(|Fhir(problem)| problem)?;
     let job = app.exports.job(&access, id).await?;
-    choose(app, &job, Actor::Client(access.client), &payload?).await
+    choose(app, &job, access.by(), &payload?).await
 }
 
 async fn choose_as_patient(
@@ -308,7 +308,7 @@ async fn choose_as_patient(
     };
     cookie.guarded(token)?;
     let job = app.exports.patients_job(&session.patient.id, id).await?;
-    choose(app, &job, Actor::Patient(session.patient.id), &payload).await
+    choose(app, &job, session.by(), &payload).await
 }
 
 /// The job with its choices, for those who sent them as JSON.
@@ -333,7 +333,7 @@ fn is_html_form(headers: &HeaderMap) -> bool {
 async fn choose(
     app: &App,
     job: &ExportJob,
-    actor: Actor,
+    by: By,
     payload: &Payload,
 ) -> Result<ExportJob, Problem> {
     let choices = match payload {
@@ -346,7 +346,7 @@ async fn choose(
         Payload::Form(form) => choices_from_form(form)?,
     };
     app.exports
-        .customise(job, actor, choices)
+        .customise(job, by, choices)
         .await
         .map_err(bad_state)
 }

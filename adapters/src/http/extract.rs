@@ -1,6 +1,7 @@
 //! Bearer tokens, cookies, ids and bodies, read into types before a handler sees them.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::extract::{self, FromRequest, FromRequestParts, RawQuery, Request};
@@ -11,12 +12,16 @@ use axum::response::Response;
 use ehi_core::auth::{Access, PatientSession, Secret, SessionError, is_csrf_token};
 use ehi_core::export::JobId;
 use ehi_core::fhir::IssueCode;
+use ehi_core::ports::{Origin, RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cookie::{self, PATIENT_COOKIE};
 use super::error::{Fhir, Problem, by_path};
 use super::{App, Shared};
+
+/// The header by which the log names a request.
+pub const X_REQUEST_ID: &str = "x-request-id";
 
 /// What the bearer token of the request opens.
 pub struct Bearer(pub Access);
@@ -25,10 +30,11 @@ impl FromRequestParts<Shared> for Bearer {
     type Rejection = Fhir;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Fhir> {
+        let Ok(CameFrom(origin)) = CameFrom::from_request_parts(parts, app).await;
         let token = bearer_token(&parts.headers).ok_or_else(|| {
             Problem::unauthorized("Send an access token: Authorization: Bearer …")
         })?;
-        Ok(Self(app.authorization.recognise(token).await?))
+        Ok(Self(app.authorization.recognise(token, &origin).await?))
     }
 }
 
@@ -166,21 +172,51 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(essence.trim().to_ascii_lowercase())
 }
 
+/// From where a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
+/// From where a request came, and how the log names it.
+pub struct CameFrom(pub Origin);
+
+impl<S: Sync> FromRequestParts<S> for CameFrom {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get(X_REQUEST_ID);
+        let id = id.and_then(|id| id.to_str().ok());
+        let address = parts.extensions.get::<ClientAddress>();
+        Ok(Self(Origin {
+            address: address.map(|&ClientAddress(address)| address),
+            request: id.and_then(RequestId::parse),
+        }))
+    }
+}
+
 /// The cookie of the patient's browser, whether or not somebody is logged in.
-pub struct PatientCookie(pub Option<Secret>);
+pub struct PatientCookie {
+    /// The cookie.
+    pub secret: Option<Secret>,
+    /// From where it came.
+    pub origin: Origin,
+}
 
 impl<S: Sync> FromRequestParts<S> for PatientCookie {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(cookie::read(&parts.headers, PATIENT_COOKIE)))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let CameFrom(origin) = CameFrom::from_request_parts(parts, state).await?;
+        Ok(Self {
+            secret: cookie::read(&parts.headers, PATIENT_COOKIE),
+            origin,
+        })
     }
 }
 
 impl PatientCookie {
     /// The cookie, where the form carries its token.
     pub fn guarded(&self, token: Option<&str>) -> Result<&Secret, Problem> {
-        let cookie = self.0.as_ref();
+        let cookie = self.secret.as_ref();
         let guarded =
             cookie.filter(|cookie| token.is_some_and(|token| is_csrf_token(cookie, token)));
         guarded.ok_or_else(|| {
@@ -192,10 +228,10 @@ impl PatientCookie {
 
     /// Who is logged in; `None` when nobody is.
     pub async fn session(&self, app: &App) -> Result<Option<PatientSession>, Problem> {
-        let Some(cookie) = &self.0 else {
+        let Some(cookie) = &self.secret else {
             return Ok(None);
         };
-        match app.patients.recognise(cookie).await {
+        match app.patients.recognise(cookie, &self.origin).await {
             Ok(session) => Ok(Some(session)),
             Err(SessionError::None) => Ok(None),
             Err(error) => Err(error.into()),

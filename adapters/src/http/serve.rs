@@ -1,6 +1,7 @@
 //! The listener: hyper connections with time-outs, a limit, and graceful shutdown.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
+
+use super::extract::ClientAddress;
 
 /// Bounds of the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub async fn serve(
         let (place, stream) = tokio::select! {
             () = &mut stop => break,
             (place, accepted) = accepted => match (place, accepted) {
-                (Ok(place), Ok((stream, _))) => (place, stream),
+                (Ok(place), Ok((stream, peer))) => (place, (stream, peer)),
                 (_, Err(error)) => {
                     pause_after(&error).await;
                     continue;
@@ -83,17 +86,11 @@ pub async fn serve(
     }
 }
 
-type Service = TowerToHyperService<
-    tower::util::MapRequest<Router, fn(hyper::Request<Incoming>) -> axum::extract::Request>,
->;
-
 fn connect(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     router: Router,
     header_time: Duration,
-) -> http1::Connection<TokioIo<TcpStream>, Service> {
-    let into_body: fn(hyper::Request<Incoming>) -> axum::extract::Request =
-        |request| request.map(axum::body::Body::new);
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Small answers should not wait for more to come.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(
@@ -101,12 +98,16 @@ fn connect(
             "nodelay was refused"
         );
     }
-    let service = TowerToHyperService::new(router.map_request(into_body));
+    let service = router.map_request(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ClientAddress(peer.ip()));
+        request
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
 /// Out of file handles, accepting fails at once: wait for some to come back.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::error::{Fhir, Problem};
-use super::extract::{PatientCookie, Payload, Query, pairs};
+use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -81,6 +81,7 @@ pub async fn authorize(
 /// `POST /auth/token`
 pub async fn token(
     State(app): State<Shared>,
+    CameFrom(origin): CameFrom,
     headers: HeaderMap,
     payload: Result<Payload, Problem>,
 ) -> Response {
@@ -98,7 +99,7 @@ pub async fn token(
         );
     }
     let answer = match TokenRequest::from_pairs(pairs(&form)) {
-        Ok(request) => app.authorization.token(request).await,
+        Ok(request) => app.authorization.token(request, &origin).await,
         Err(error) => Err(error),
     };
     match answer {

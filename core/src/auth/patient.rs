@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Secret, Session, SessionError, SessionHolder};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, Clock, Entropy, LoginError, LoginPrompt, PatientAnswer,
-    PatientLogin, PatientSummary, RecordSource, SessionStore,
+    Action, Actor, AuditEvent, AuditLog, By, Clock, Entropy, LoginError, LoginPrompt, Origin,
+    PatientAnswer, PatientLogin, PatientSummary, RecordSource, SessionStore,
 };
 
 /// Logs patients in and recognises them.
@@ -34,6 +34,18 @@ pub struct PatientSessions {
 pub struct PatientSession {
     /// Who.
     pub patient: PatientSummary,
+    /// From where they look.
+    pub origin: Origin,
+}
+
+impl PatientSession {
+    /// They, for the audit log.
+    pub fn by(&self) -> By {
+        By {
+            actor: Actor::Patient(self.patient.id.clone()),
+            origin: self.origin.clone(),
+        }
+    }
 }
 
 impl PatientSessions {
@@ -43,22 +55,27 @@ impl PatientSessions {
     }
 
     /// Logs a patient in; the new cookie is another one than any before.
-    pub async fn log_in(&self, answer: PatientAnswer) -> Result<Secret, SessionError> {
+    pub async fn log_in(
+        &self,
+        answer: PatientAnswer,
+        origin: &Origin,
+    ) -> Result<Secret, SessionError> {
         let proven = match self.login.verify(answer).await {
             Ok(id) => self.find(&id).await?,
             Err(LoginError::Refused) => None,
             Err(other) => return Err(unavailable(other)),
         };
         let Some(patient) = proven else {
-            self.record(Actor::Unknown, Action::PatientLoginRefused, None)
-                .await?;
+            let by = By::unknown(origin);
+            let event = by.was_refused(Action::PatientLogin, self.clock.now());
+            self.audit.append(&event).await?;
             return Err(SessionError::Refused);
         };
-        let id = patient.id;
-        self.record(Actor::Patient(id.clone()), Action::PatientLogin, Some(&id))
-            .await?;
+        let origin = origin.clone();
+        let session = PatientSession { patient, origin };
+        self.record(&session, Action::PatientLogin).await?;
         let cookie = self.new_secret();
-        let holder = SessionHolder::Patient(id);
+        let holder = SessionHolder::Patient(session.patient.id);
         let session = Session::begin(holder, self.clock.now(), self.lifetime);
         self.sessions.insert(cookie.hash(), &session).await?;
         Ok(cookie)
@@ -70,7 +87,11 @@ impl PatientSessions {
     }
 
     /// Who this cookie belongs to.
-    pub async fn recognise(&self, cookie: &Secret) -> Result<PatientSession, SessionError> {
+    pub async fn recognise(
+        &self,
+        cookie: &Secret,
+        origin: &Origin,
+    ) -> Result<PatientSession, SessionError> {
         let session = self
             .sessions
             .get(cookie.hash())
@@ -83,7 +104,8 @@ impl PatientSessions {
             return Err(SessionError::None);
         }
         let patient = self.find(id).await?.ok_or(SessionError::None)?;
-        Ok(PatientSession { patient })
+        let origin = origin.clone();
+        Ok(PatientSession { patient, origin })
     }
 
     /// Ends a session.
@@ -96,18 +118,10 @@ impl PatientSessions {
         found.map_err(|error| SessionError::Unavailable(error.into()))
     }
 
-    async fn record(
-        &self,
-        actor: Actor,
-        action: Action,
-        patient: Option<&PatientId>,
-    ) -> Result<(), SessionError> {
+    async fn record(&self, session: &PatientSession, action: Action) -> Result<(), SessionError> {
         let event = AuditEvent {
-            at: self.clock.now(),
-            actor,
-            action,
-            patient: patient.cloned(),
-            job: None,
+            patient: Some(session.patient.id.clone()),
+            ..session.by().did(action, self.clock.now())
         };
         Ok(self.audit.append(&event).await?)
     }
@@ -120,7 +134,7 @@ fn unavailable(error: LoginError) -> SessionError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::{MockPatientLogin, MockRecordSource};
+    use crate::ports::{MockPatientLogin, MockRecordSource, Outcome};
     use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, patient};
 
     fn sessions(login: MockPatientLogin) -> (PatientSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
@@ -148,23 +162,27 @@ mod tests {
         login.expect_verify().returning(|_| Ok(patient().id));
         let (sessions, clock, audit) = sessions(login);
         let cookie = sessions
-            .log_in(PatientAnswer::Picked(patient().id))
+            .log_in(PatientAnswer::Picked(patient().id), &Origin::default())
             .await
             .unwrap();
         assert_eq!(
-            sessions.recognise(&cookie).await.unwrap().patient,
+            sessions
+                .recognise(&cookie, &Origin::default())
+                .await
+                .unwrap()
+                .patient,
             patient()
         );
         assert_eq!(audit.actions(), [Action::PatientLogin]);
         clock.set(at(600));
         assert!(matches!(
-            sessions.recognise(&cookie).await,
+            sessions.recognise(&cookie, &Origin::default()).await,
             Err(SessionError::None)
         ));
         clock.set(at(0));
         sessions.log_out(&cookie).await.unwrap();
         assert!(matches!(
-            sessions.recognise(&cookie).await,
+            sessions.recognise(&cookie, &Origin::default()).await,
             Err(SessionError::None)
         ));
     }
@@ -181,12 +199,16 @@ mod tests {
             .returning(|_| Err(LoginError::Refused));
         let (sessions, _, audit) = sessions(login);
         for _ in 0..2 {
-            let refused = sessions.log_in(PatientAnswer::Picked(patient().id)).await;
+            let refused = sessions
+                .log_in(PatientAnswer::Picked(patient().id), &Origin::default())
+                .await;
             assert!(matches!(refused, Err(SessionError::Refused)));
         }
         assert_eq!(
             audit.actions(),
-            [Action::PatientLoginRefused, Action::PatientLoginRefused]
+            [Action::PatientLogin, Action::PatientLogin]
         );
+        let refused = |event: &AuditEvent| event.outcome == Outcome::Refused;
+        assert!(audit.events().iter().all(refused));
     }
 }

@@ -11,13 +11,13 @@ use super::authorization::parameters;
 use super::token::Claims;
 use super::{
     Access, Audience, AuthorizationError, AuthorizationRequest, Client, ClientId, CodeGrant,
-    GrantId, OAuthError, OAuthErrorCode, RefreshFamily, Scopes, Secret, TokenError, TokenRequest,
-    TokenResponse,
+    GrantId, OAuthError, OAuthErrorCode, PatientSession, RefreshFamily, Scopes, Secret, TokenError,
+    TokenRequest, TokenResponse,
 };
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, ClientRegistry, Clock, CodeUse, Entropy, GrantStore,
-    KeyError, RefreshUse, StoreError, TokenKeys, random_uuid,
+    Action, Actor, AuditEvent, AuditLog, By, ClientRegistry, Clock, CodeUse, Entropy, GrantStore,
+    KeyError, Origin, RefreshUse, StoreError, TokenKeys, random_uuid,
 };
 
 /// The ports authorization needs.
@@ -109,8 +109,9 @@ impl AuthorizationServer {
     pub async fn consent(
         &self,
         request: &AuthorizationRequest,
-        patient: &PatientId,
+        session: &PatientSession,
     ) -> Result<Url, StoreError> {
+        let patient = &session.patient.id;
         let code = self.secret();
         let grant = CodeGrant {
             grant: GrantId(self.uuid()),
@@ -121,12 +122,8 @@ impl AuthorizationServer {
             challenge: request.challenge.clone(),
             expires_at: self.after(self.settings.code_lifetime),
         };
-        self.audit(
-            Actor::Patient(patient.clone()),
-            Action::Authorize,
-            Some(patient),
-        )
-        .await?;
+        self.audit(session.by(), Action::Authorize, Some(patient))
+            .await?;
         self.ports.grants.insert_code(code.hash(), &grant).await?;
         Ok(request.answered(code.expose()))
     }
@@ -135,19 +132,20 @@ impl AuthorizationServer {
     pub async fn refuse(
         &self,
         request: &AuthorizationRequest,
-        patient: &PatientId,
+        session: &PatientSession,
     ) -> Result<Url, StoreError> {
-        self.audit(
-            Actor::Patient(patient.clone()),
-            Action::RefuseConsent,
-            Some(patient),
-        )
-        .await?;
+        let patient = Some(&session.patient.id);
+        self.audit(session.by(), Action::RefuseConsent, patient)
+            .await?;
         Ok(request.denied())
     }
 
     /// Trades a code or a refresh token for tokens.
-    pub async fn token(&self, request: TokenRequest) -> Result<TokenResponse, OAuthError> {
+    pub async fn token(
+        &self,
+        request: TokenRequest,
+        origin: &Origin,
+    ) -> Result<TokenResponse, OAuthError> {
         match request {
             TokenRequest::AuthorizationCode {
                 code,
@@ -159,15 +157,21 @@ impl AuthorizationServer {
                     OAuthError::new(OAuthErrorCode::InvalidRequest, "client_id is missing")
                 })?;
                 self.known_client(&client_id).await?;
-                self.trade_code(&code, &redirect_uri, &client_id, code_verifier.as_deref())
-                    .await
+                self.trade_code(
+                    &code,
+                    &redirect_uri,
+                    &client_id,
+                    code_verifier.as_deref(),
+                    origin,
+                )
+                .await
             }
             TokenRequest::RefreshToken {
                 refresh_token,
                 client_id,
                 scope,
             } => {
-                self.refresh(&refresh_token, client_id.as_ref(), scope.as_deref())
+                self.refresh(&refresh_token, client_id.as_ref(), scope.as_deref(), origin)
                     .await
             }
         }
@@ -179,6 +183,7 @@ impl AuthorizationServer {
         redirect_uri: &str,
         client: &ClientId,
         verifier: Option<&str>,
+        origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
         let grant = match self
             .ports
@@ -189,7 +194,7 @@ impl AuthorizationServer {
         {
             CodeUse::First(grant) => grant,
             CodeUse::Again(grant) => {
-                self.revoke(grant, client, None).await?;
+                self.revoke(grant, client, None, origin).await?;
                 return Err(bad_grant(
                     "the code was used before; what it gave is revoked",
                 ));
@@ -230,7 +235,7 @@ impl AuthorizationServer {
         } else {
             None
         };
-        self.issue(&family, family.scopes.clone(), refresh_token)
+        self.issue(&family, family.scopes.clone(), refresh_token, origin)
             .await
     }
 
@@ -239,6 +244,7 @@ impl AuthorizationServer {
         token: &Secret,
         client: Option<&ClientId>,
         scope: Option<&str>,
+        origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
         let next = self.secret();
         let family = match self
@@ -250,7 +256,7 @@ impl AuthorizationServer {
         {
             RefreshUse::Rotated(family) => family,
             RefreshUse::Replayed(family) => {
-                self.revoke(family.grant, &family.client, Some(&family.patient))
+                self.revoke(family.grant, &family.client, Some(&family.patient), origin)
                     .await?;
                 return Err(bad_grant(
                     "the refresh token was used before; the authorization is revoked",
@@ -264,7 +270,7 @@ impl AuthorizationServer {
             ));
         }
         if client.is_some_and(|client| family.client != *client) {
-            self.revoke(family.grant, &family.client, Some(&family.patient))
+            self.revoke(family.grant, &family.client, Some(&family.patient), origin)
                 .await?;
             return Err(bad_grant("the refresh token was given to another client"));
         }
@@ -273,11 +279,11 @@ impl AuthorizationServer {
             Some(asked) => Scopes::requested(asked).intersection(&family.scopes),
             None => family.scopes.clone(),
         };
-        self.issue(&family, scopes, Some(next)).await
+        self.issue(&family, scopes, Some(next), origin).await
     }
 
     /// What an access token opens.
-    pub async fn recognise(&self, token: &str) -> Result<Access, TokenError> {
+    pub async fn recognise(&self, token: &str, origin: &Origin) -> Result<Access, TokenError> {
         let claims = match self.ports.keys.verify(token).await {
             Ok(claims) => claims,
             Err(KeyError::Invalid) => return Err(TokenError::Invalid),
@@ -293,7 +299,7 @@ impl AuthorizationServer {
         if revoked.map_err(|error| TokenError::Unavailable(error.into()))? {
             return Err(TokenError::Invalid);
         }
-        claims.access().ok_or(TokenError::Scope)
+        claims.access(origin).ok_or(TokenError::Scope)
     }
 
     /// The public keys, as a JWK Set.
@@ -311,6 +317,7 @@ impl AuthorizationServer {
         family: &RefreshFamily,
         scopes: Scopes,
         refresh_token: Option<Secret>,
+        origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
         let now = self.ports.clock.now();
         let claims = Claims {
@@ -326,8 +333,8 @@ impl AuthorizationServer {
             exp: self.after(self.settings.access_lifetime).as_second(),
         };
         let json = serde_json::to_value(&claims).map_err(|_| unavailable())?;
-        let actor = Actor::Client(family.client.clone());
-        self.audit(actor, Action::IssueToken, Some(&family.patient))
+        let by = by(&family.client, origin);
+        self.audit(by, Action::IssueToken, Some(&family.patient))
             .await
             .map_err(down)?;
         let access_token = self.ports.keys.sign(&json).await.map_err(|error| {
@@ -354,14 +361,14 @@ impl AuthorizationServer {
         grant: GrantId,
         client: &ClientId,
         patient: Option<&PatientId>,
+        origin: &Origin,
     ) -> Result<(), OAuthError> {
         tracing::warn!(grant = %grant.0, "a code or refresh token was misused: its grant is revoked");
         // Nothing of the grant outlives both its refresh tokens and its access tokens.
         let longest = self.settings.refresh_lifetime + self.settings.access_lifetime;
         let revoked = self.ports.grants.revoke(grant, self.after(longest));
         revoked.await.map_err(down)?;
-        let actor = Actor::Client(client.clone());
-        self.audit(actor, Action::RevokeGrant, patient)
+        self.audit(by(client, origin), Action::RevokeGrant, patient)
             .await
             .map_err(down)
     }
@@ -375,16 +382,13 @@ impl AuthorizationServer {
 
     async fn audit(
         &self,
-        actor: Actor,
+        by: By,
         action: Action,
         patient: Option<&PatientId>,
     ) -> Result<(), StoreError> {
         let event = AuditEvent {
-            at: self.ports.clock.now(),
-            actor,
-            action,
             patient: patient.cloned(),
-            job: None,
+            ..by.did(action, self.ports.clock.now())
         };
         self.ports.audit.append(&event).await
     }
@@ -403,6 +407,13 @@ impl AuthorizationServer {
 
     fn uuid(&self) -> Uuid {
         random_uuid(self.ports.entropy.bytes())
+    }
+}
+
+fn by(client: &ClientId, origin: &Origin) -> By {
+    By {
+        actor: Actor::Client(client.clone()),
+        origin: origin.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Secret, Session, SessionError, SessionHolder};
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, Clock, Credentials, Entropy, LoginError, SessionStore,
+    Action, Actor, AuditLog, By, Clock, Credentials, Entropy, LoginError, Origin, SessionStore,
     StaffLogin,
 };
 
@@ -60,6 +60,18 @@ pub struct StaffSession {
     pub name: StaffName,
     /// Ends at this instant, unless it is used before.
     pub expires_at: Timestamp,
+    /// From where they work.
+    pub origin: Origin,
+}
+
+impl StaffSession {
+    /// They, for the audit log.
+    pub fn by(&self) -> By {
+        By {
+            actor: Actor::Staff(self.name.clone()),
+            origin: self.origin.clone(),
+        }
+    }
 }
 
 impl StaffSessions {
@@ -67,28 +79,37 @@ impl StaffSessions {
     pub async fn log_in(
         &self,
         credentials: Credentials,
+        origin: &Origin,
     ) -> Result<(Secret, StaffSession), SessionError> {
         let name = match self.login.verify(credentials).await {
             Ok(name) => name,
             Err(LoginError::Refused) => {
-                self.record(Actor::Unknown, Action::StaffLoginRefused)
-                    .await?;
+                let by = By::unknown(origin);
+                let event = by.was_refused(Action::StaffLogin, self.clock.now());
+                self.audit.append(&event).await?;
                 return Err(SessionError::Refused);
             }
             Err(other) => return Err(SessionError::Unavailable(other.into())),
         };
-        self.record(Actor::Staff(name.clone()), Action::StaffLogin)
-            .await?;
-        let cookie = Secret::from_random(self.entropy.bytes());
         let holder = SessionHolder::Staff(name.clone());
-        let session = Session::begin(holder, self.clock.now(), self.lifetime);
-        self.sessions.insert(cookie.hash(), &session).await?;
-        let expires_at = session.expires_at;
-        Ok((cookie, StaffSession { name, expires_at }))
+        let kept = Session::begin(holder, self.clock.now(), self.lifetime);
+        let session = StaffSession {
+            name,
+            expires_at: kept.expires_at,
+            origin: origin.clone(),
+        };
+        self.record(session.by(), Action::StaffLogin).await?;
+        let cookie = Secret::from_random(self.entropy.bytes());
+        self.sessions.insert(cookie.hash(), &kept).await?;
+        Ok((cookie, session))
     }
 
     /// Who this cookie belongs to. Being used makes a session last.
-    pub async fn recognise(&self, cookie: &Secret) -> Result<StaffSession, SessionError> {
+    pub async fn recognise(
+        &self,
+        cookie: &Secret,
+        origin: &Origin,
+    ) -> Result<StaffSession, SessionError> {
         let session = self
             .sessions
             .get(cookie.hash())
@@ -104,25 +125,22 @@ impl StaffSessions {
         let slid = now.saturating_add(self.lifetime).unwrap_or(Timestamp::MAX);
         let expires_at = slid.min(session.ends_at);
         self.sessions.extend(cookie.hash(), expires_at).await?;
-        Ok(StaffSession { name, expires_at })
+        Ok(StaffSession {
+            name,
+            expires_at,
+            origin: origin.clone(),
+        })
     }
 
     /// Ends the session of this cookie.
-    pub async fn log_out(&self, cookie: &Secret) -> Result<(), SessionError> {
-        let session = self.recognise(cookie).await?;
-        self.record(Actor::Staff(session.name), Action::StaffLogout)
-            .await?;
+    pub async fn log_out(&self, cookie: &Secret, origin: &Origin) -> Result<(), SessionError> {
+        let session = self.recognise(cookie, origin).await?;
+        self.record(session.by(), Action::StaffLogout).await?;
         Ok(self.sessions.remove(cookie.hash()).await?)
     }
 
-    async fn record(&self, actor: Actor, action: Action) -> Result<(), SessionError> {
-        let event = AuditEvent {
-            at: self.clock.now(),
-            actor,
-            action,
-            patient: None,
-            job: None,
-        };
+    async fn record(&self, by: By, action: Action) -> Result<(), SessionError> {
+        let event = by.did(action, self.clock.now());
         Ok(self.audit.append(&event).await?)
     }
 }
@@ -130,7 +148,7 @@ impl StaffSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::MockStaffLogin;
+    use crate::ports::{MockStaffLogin, Outcome};
     use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at};
 
     fn sessions(accepts: bool) -> (StaffSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
@@ -163,17 +181,22 @@ mod tests {
     #[tokio::test]
     async fn a_used_session_lasts_and_an_unused_one_ends() {
         let (sessions, clock, _) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada()).await.unwrap();
+        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
         for minute in [9, 18, 27] {
             clock.set(at(minute * 60));
             assert_eq!(
-                sessions.recognise(&cookie).await.unwrap().name.as_str(),
+                sessions
+                    .recognise(&cookie, &Origin::default())
+                    .await
+                    .unwrap()
+                    .name
+                    .as_str(),
                 "ada"
             );
         }
         clock.set(at(38 * 60));
         assert!(matches!(
-            sessions.recognise(&cookie).await,
+            sessions.recognise(&cookie, &Origin::default()).await,
             Err(SessionError::None)
         ));
     }
@@ -181,11 +204,15 @@ mod tests {
     #[tokio::test]
     async fn no_session_outlives_its_day_however_much_it_is_used() {
         let (sessions, clock, _) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada()).await.unwrap();
+        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
         let mut last = 0;
         for now in (1..=200).map(|step| step * 300) {
             clock.set(at(now));
-            if sessions.recognise(&cookie).await.is_ok() {
+            if sessions
+                .recognise(&cookie, &Origin::default())
+                .await
+                .is_ok()
+            {
                 last = now;
             }
         }
@@ -195,14 +222,14 @@ mod tests {
     #[tokio::test]
     async fn a_logged_out_cookie_is_worth_nothing() {
         let (sessions, _, audit) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada()).await.unwrap();
-        sessions.log_out(&cookie).await.unwrap();
+        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
+        sessions.log_out(&cookie, &Origin::default()).await.unwrap();
         assert!(matches!(
-            sessions.recognise(&cookie).await,
+            sessions.recognise(&cookie, &Origin::default()).await,
             Err(SessionError::None)
         ));
         assert!(matches!(
-            sessions.log_out(&cookie).await,
+            sessions.log_out(&cookie, &Origin::default()).await,
             Err(SessionError::None)
         ));
         assert_eq!(audit.actions(), [Action::StaffLogin, Action::StaffLogout]);
@@ -212,9 +239,10 @@ mod tests {
     async fn a_refused_login_is_remembered_and_makes_no_session() {
         let (sessions, _, audit) = sessions(false);
         assert!(matches!(
-            sessions.log_in(ada()).await,
+            sessions.log_in(ada(), &Origin::default()).await,
             Err(SessionError::Refused)
         ));
-        assert_eq!(audit.actions(), [Action::StaffLoginRefused]);
+        assert_eq!(audit.actions(), [Action::StaffLogin]);
+        assert_eq!(audit.events()[0].outcome, Outcome::Refused);
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::authorization::{Parameters, parameters};
 use super::{ClientId, OAuthError, OAuthErrorCode, PkceChallenge, Scope, Scopes, Secret};
 use crate::fhir::PatientId;
+use crate::ports::{Actor, By, Origin};
 
 /// What a patient authorized once: every token that goes back to one authorization has its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -171,6 +172,18 @@ pub struct Access {
     pub client: ClientId,
     /// Whose records.
     pub subject: Subject,
+    /// From where it came.
+    pub origin: Origin,
+}
+
+impl Access {
+    /// The app, for the audit log.
+    pub fn by(&self) -> By {
+        By {
+            actor: Actor::Client(self.client.clone()),
+            origin: self.origin.clone(),
+        }
+    }
 }
 
 /// Whose records a token opens.
@@ -184,7 +197,7 @@ pub enum Subject {
 
 impl Claims {
     /// What these claims open; `None` when their scopes open nothing.
-    pub(super) fn access(&self) -> Option<Access> {
+    pub(super) fn access(&self, origin: &Origin) -> Option<Access> {
         let scopes = Scopes::requested(&self.scope);
         let subject = match &self.patient {
             Some(patient) if scopes.contains(Scope::PatientEhiExport) => {
@@ -196,6 +209,7 @@ impl Claims {
         Some(Access {
             client: self.client_id.clone(),
             subject,
+            origin: origin.clone(),
         })
     }
 }

@@ -13,11 +13,11 @@ use super::{
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
     Patience, SensitivityRules, UploadLimits, WorkerId,
 };
-use crate::auth::{Access, StaffName, Subject};
+use crate::auth::{Access, StaffName, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
     AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
-    MockJobStore, MockRecordSource, StoreError,
+    MockJobStore, MockRecordSource, Origin, StoreError,
 };
 use crate::testkit::{
     self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
@@ -218,6 +218,7 @@ pub fn access() -> Access {
     Access {
         client: client_id(),
         subject: Subject::Patient(patient().id),
+        origin: Origin::default(),
     }
 }
 
@@ -225,8 +226,12 @@ pub fn other_patient() -> PatientId {
     PatientId::parse("p-2").unwrap()
 }
 
-pub fn grace() -> StaffName {
-    StaffName::proven("grace")
+pub fn grace() -> StaffSession {
+    StaffSession {
+        name: StaffName::proven("grace"),
+        expires_at: at(600),
+        origin: Origin::default(),
+    }
 }
 
 pub fn awaiting_input() -> ExportJob {

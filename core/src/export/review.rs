@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::attachment::AttachmentWriter;
 use super::service::{ExportService, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
-use crate::auth::StaffName;
-use crate::ports::{Action, Actor, Cursor, FileError, JobFilter, Page};
+use crate::auth::StaffSession;
+use crate::ports::{Action, Cursor, FileError, JobFilter, Page};
 
 /// How much staff may attach at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +93,13 @@ impl ExportService {
     }
 
     /// Releases a retrieved export to its app.
-    pub async fn approve(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
-        let actor = Actor::Staff(staff.clone());
+    pub async fn approve(
+        &self,
+        staff: &StaffSession,
+        id: JobId,
+    ) -> Result<ExportJob, UseCaseError> {
         let (job, ()) = self
-            .change(id, actor, Action::Approve, ExportJob::approve)
+            .change(id, staff.by(), Action::Approve, ExportJob::approve)
             .await?;
         Ok(job)
     }
@@ -104,13 +107,12 @@ impl ExportService {
     /// Declines an export; what was exported goes.
     pub async fn reject(
         &self,
-        staff: &StaffName,
+        staff: &StaffSession,
         id: JobId,
         reason: Option<String>,
     ) -> Result<ExportJob, UseCaseError> {
-        let actor = Actor::Staff(staff.clone());
         let decline = |job: &mut ExportJob, now| job.reject(reason.clone(), now);
-        let (job, ()) = self.change(id, actor, Action::Reject, decline).await?;
+        let (job, ()) = self.change(id, staff.by(), Action::Reject, decline).await?;
         // Nobody can fetch them any more; what cannot be deleted now goes with the job.
         self.empty(&job).await;
         Ok(job)
@@ -171,7 +173,7 @@ impl ExportService {
     /// Attaches all files of an upload.
     pub async fn attach(
         &self,
-        staff: &StaffName,
+        staff: &StaffSession,
         upload: Upload,
     ) -> Result<ExportJob, AttachError> {
         if upload.files.is_empty() {
@@ -187,9 +189,11 @@ impl ExportService {
                 }
             }
         }
-        let actor = Actor::Staff(staff.clone());
         let add = |job: &mut ExportJob, _| job.attach(attachments.clone());
-        match self.change(upload.job.id, actor, Action::Attach, add).await {
+        match self
+            .change(upload.job.id, staff.by(), Action::Attach, add)
+            .await
+        {
             Ok((job, ())) => Ok(job),
             Err(error) => {
                 self.forget(&upload.job, &attachments).await;
@@ -201,22 +205,20 @@ impl ExportService {
     /// Takes attachments away again. Titles that are not there are ignored.
     pub async fn detach(
         &self,
-        staff: &StaffName,
+        staff: &StaffSession,
         id: JobId,
         titles: &HashSet<&str>,
     ) -> Result<ExportJob, UseCaseError> {
-        let actor = Actor::Staff(staff.clone());
         let take = |job: &mut ExportJob, _| job.detach(titles);
-        let (job, gone) = self.change(id, actor, Action::Detach, take).await?;
+        let (job, gone) = self.change(id, staff.by(), Action::Detach, take).await?;
         self.forget(&job, &gone).await;
         Ok(job)
     }
 
     /// Removes a job and its files; returns it as it last was.
-    pub async fn remove(&self, staff: &StaffName, id: JobId) -> Result<ExportJob, UseCaseError> {
+    pub async fn remove(&self, staff: &StaffSession, id: JobId) -> Result<ExportJob, UseCaseError> {
         let job = self.live(id).await?;
-        self.remove_as(Actor::Staff(staff.clone()), Action::Remove, &job)
-            .await
+        self.remove_as(staff.by(), Action::Remove, &job).await
     }
 
     /// Deletes stored attachments. What cannot be deleted now goes with the job.

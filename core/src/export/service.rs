@@ -23,7 +23,7 @@ use super::{
 use crate::auth::{Access, Client, Subject};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, ClientRegistry, Clock, Entropy, FileBytes, FileError,
+    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, Entropy, FileBytes, FileError,
     FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource, SourceError,
     StoreError,
 };
@@ -239,8 +239,7 @@ impl ExportService {
         };
         let id = JobId::from_random(self.ports.entropy.bytes());
         let job = ExportJob::kick_off(id, kickoff, self.ports.clock.now());
-        self.audit(Actor::Client(access.client.clone()), Action::KickOff, &job)
-            .await?;
+        self.audit(access.by(), Action::KickOff, &job).await?;
         self.ports.jobs.insert(&job).await?;
         Ok(job)
     }
@@ -279,10 +278,10 @@ impl ExportService {
     pub async fn customise(
         &self,
         job: &ExportJob,
-        actor: Actor,
+        by: By,
         choices: Choices,
     ) -> Result<ExportJob, UseCaseError> {
-        self.change(job.id, actor, Action::Customise, |job, now| {
+        self.change(job.id, by, Action::Customise, |job, now| {
             job.customise(choices.clone(), now)
         })
         .await
@@ -416,8 +415,7 @@ impl ExportService {
     /// it is in.
     pub async fn delete(&self, access: &Access, id: JobId) -> Result<(), UseCaseError> {
         let job = self.job(access, id).await?;
-        self.remove_as(Actor::Client(access.client.clone()), Action::Remove, &job)
-            .await?;
+        self.remove_as(access.by(), Action::Remove, &job).await?;
         Ok(())
     }
 
@@ -432,7 +430,7 @@ impl ExportService {
             .await?;
         let mut removed = 0;
         for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            match self.remove_as(Actor::Server, Action::Expire, job).await {
+            match self.remove_as(By::server(), Action::Expire, job).await {
                 Ok(_) => removed += 1,
                 // Somebody else was faster.
                 Err(UseCaseError::NotFound) => {}
@@ -481,13 +479,13 @@ impl ExportService {
     pub(super) async fn change<T>(
         &self,
         id: JobId,
-        actor: Actor,
+        by: By,
         action: Action,
         transition: impl Fn(&mut ExportJob, Timestamp) -> Result<T, NotApplicable>,
     ) -> Result<(ExportJob, T), UseCaseError> {
         let mut job = self.live(id).await?;
         let mut value = transition(&mut job, self.ports.clock.now())?;
-        self.audit(actor, action, &job).await?;
+        self.audit(by, action, &job).await?;
         loop {
             match self.ports.jobs.update(&job).await {
                 Ok(job) => return Ok((job, value)),
@@ -504,11 +502,11 @@ impl ExportService {
     /// Removes a job and its files; returns it as it last was.
     pub(super) async fn remove_as(
         &self,
-        actor: Actor,
+        by: By,
         action: Action,
         job: &ExportJob,
     ) -> Result<ExportJob, UseCaseError> {
-        self.audit(actor, action, job).await?;
+        self.audit(by, action, job).await?;
         let removed = self
             .ports
             .jobs
@@ -530,23 +528,20 @@ impl ExportService {
 
     pub(super) async fn audit(
         &self,
-        actor: Actor,
+        by: By,
         action: Action,
         job: &ExportJob,
     ) -> Result<(), UseCaseError> {
         let event = AuditEvent {
-            at: self.ports.clock.now(),
-            actor,
-            action,
             patient: Some(job.patient.id.clone()),
             job: Some(job.id),
+            ..by.did(action, self.ports.clock.now())
         };
         Ok(self.ports.audit.append(&event).await?)
     }
 
     async fn audit_download(&self, access: &Access, job: &ExportJob) -> Result<(), UseCaseError> {
-        self.audit(Actor::Client(access.client.clone()), Action::Download, job)
-            .await
+        self.audit(access.by(), Action::Download, job).await
     }
 
     async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {

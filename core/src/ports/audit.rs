@@ -1,10 +1,11 @@
 //! The memory of who saw or released what.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::auth::{ClientId, StaffName};
@@ -22,24 +23,29 @@ pub trait AuditLog: Debug + Send + Sync + 'static {
 }
 
 /// One entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// When.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,
+    /// From where.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// What was done.
     pub action: Action,
+    /// What became of it.
+    pub outcome: Outcome,
     /// For which patient.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub patient: Option<PatientId>,
     /// In which export.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,
 }
 
 /// Who did something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Actor {
     /// A patient at the browser.
@@ -48,33 +54,151 @@ pub enum Actor {
     Client(ClientId),
     /// A member of staff.
     Staff(StaffName),
+    /// Somebody at the server's own command line.
+    Operator,
     /// Somebody who was not recognised.
     Unknown,
     /// The server by itself, when something expires.
     Server,
 }
 
+/// From where something was done, as far as the edge can tell. Nothing where the server acts by
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// The address of the browser or app.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<IpAddr>,
+    /// The request, as the server's log names it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request: Option<RequestId>,
+}
+
+/// The id of a request: 1 to 128 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// Reads an id. `None` for what can be none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        ((1..=128).contains(&text.len()) && visible).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for RequestId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("a request id has 1 to 128 visible ASCII characters")
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.0
+    }
+}
+
+/// Who did something, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// From where.
+    pub origin: Origin,
+}
+
+impl By {
+    /// The server by itself.
+    pub fn server() -> Self {
+        Self {
+            actor: Actor::Server,
+            origin: Origin::default(),
+        }
+    }
+
+    /// Somebody there who was not recognised.
+    pub fn unknown(origin: &Origin) -> Self {
+        Self {
+            actor: Actor::Unknown,
+            origin: origin.clone(),
+        }
+    }
+
+    /// The entry for what they did now.
+    pub fn did(self, action: Action, at: Timestamp) -> AuditEvent {
+        AuditEvent {
+            at,
+            actor: self.actor,
+            origin: self.origin,
+            action,
+            outcome: Outcome::Done,
+            patient: None,
+            job: None,
+        }
+    }
+
+    /// The entry for what they tried and were refused.
+    pub fn was_refused(self, action: Action, at: Timestamp) -> AuditEvent {
+        AuditEvent {
+            outcome: Outcome::Refused,
+            ..self.did(action, at)
+        }
+    }
+}
+
+/// What became of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was done; at least it was allowed and begun.
+    Done,
+    /// It was refused.
+    Refused,
+}
+
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Action {
     PatientLogin,
-    PatientLoginRefused,
+    PatientLogout,
     StaffLogin,
-    StaffLoginRefused,
     StaffLogout,
     Authorize,
     RefuseConsent,
     IssueToken,
     RevokeGrant,
+    IntrospectToken,
     KickOff,
     Customise,
+    ListExports,
+    View,
     Download,
     Approve,
+    AutoApprove,
     Reject,
     Attach,
     Detach,
     Remove,
     Expire,
+    ReadAudit,
+    AddClient,
+    RemoveClient,
+    RotateClientSecret,
+    RotateKeys,
 }

@@ -94,8 +94,8 @@ async fn login_page(
     refused: Option<StatusCode>,
 ) -> Result<Response, Page> {
     // Before the login, the cookie only ties the form to this browser.
-    let fresh = cookie.0.is_none();
-    let secret = cookie.0.unwrap_or_else(|| app.patients.new_secret());
+    let fresh = cookie.secret.is_none();
+    let secret = cookie.secret.unwrap_or_else(|| app.patients.new_secret());
     let patients = match app.patients.prompt().await? {
         LoginPrompt::Pick(patients) => Some(patients),
         LoginPrompt::Password => None,
@@ -129,7 +129,7 @@ pub async fn log_in(
     let before = cookie.guarded(field(&form, CSRF_FIELD))?;
     let text = uri.query().unwrap_or_default();
     let logged_in = match answer(&form) {
-        Some(answer) => app.patients.log_in(answer).await,
+        Some(answer) => app.patients.log_in(answer, &cookie.origin).await,
         None => Err(SessionError::Refused),
     };
     match logged_in {
@@ -172,7 +172,7 @@ pub async fn consent(
     let Some(session) = cookie.session(&app).await? else {
         return Ok(redirect(&format!("/patient-login?{text}")));
     };
-    let secret = cookie.0.as_ref().ok_or_else(Problem::not_found)?;
+    let secret = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
     let page = ConsentPage {
         app: &request.client.name,
         patient: &session.patient,
@@ -202,10 +202,9 @@ pub async fn decide(
         let text = uri.query().unwrap_or_default();
         return Ok(redirect(&format!("/patient-login?{text}")));
     };
-    let patient = &session.patient.id;
     let to = match field(&form, "decision") {
-        Some("allow") => app.authorization.consent(&request, patient).await?,
-        Some("deny") => app.authorization.refuse(&request, patient).await?,
+        Some("allow") => app.authorization.consent(&request, &session).await?,
+        Some("deny") => app.authorization.refuse(&request, &session).await?,
         _ => return Err(Problem::invalid("Please choose one of the two buttons.").into()),
     };
     Ok(redirect(to.as_str()))

@@ -84,6 +84,14 @@ impl House {
     }
 }
 
+/// The patient at the browser.
+fn session() -> PatientSession {
+    PatientSession {
+        patient: patient(),
+        origin: Origin::default(),
+    }
+}
+
 fn grant_id() -> GrantId {
     GrantId(Uuid::from_bytes([7; 16]))
 }

@@ -34,7 +34,7 @@ async fn approving_releases_what_was_retrieved() {
     let entry = &audit.events()[0];
     assert_eq!(
         (&entry.actor, entry.job),
-        (&Actor::Staff(grace()), Some(job.id))
+        (&grace().by().actor, Some(job.id))
     );
 }
 
@@ -180,7 +180,7 @@ async fn removing_returns_the_job_as_it_last_was() {
         assert!(shelf.ids().is_empty());
         assert_eq!(memory.count(), 0);
         assert_eq!(audit.actions(), [Action::Remove]);
-        assert_eq!(audit.events()[0].actor, Actor::Staff(grace()));
+        assert_eq!(audit.events()[0].actor, grace().by().actor);
         let again = service.remove(&grace(), job.id).await;
         assert!(matches!(again, Err(UseCaseError::NotFound)));
     }

@@ -7,7 +7,7 @@ mod status;
 use super::*;
 use crate::auth::ClientId;
 use crate::export::fixture::*;
-use crate::ports::{MockJobStore, MockRecordSource};
+use crate::ports::{Actor, MockJobStore, MockRecordSource, Origin};
 use crate::testkit::{at, client_id, patient};
 
 fn asked(patient: &PatientId, interaction: Interaction) -> KickoffRequest {
@@ -24,6 +24,14 @@ fn system() -> Access {
     Access {
         subject: Subject::System,
         ..access()
+    }
+}
+
+/// The patient at the browser, for the audit log.
+fn patients_by() -> By {
+    By {
+        actor: Actor::Patient(patient().id),
+        origin: Origin::default(),
     }
 }
 
@@ -209,10 +217,10 @@ async fn a_form_is_filled_in_once() {
     let house = House::of([awaiting_input()]);
     let (shelf, audit) = (house.shelf.clone(), house.recorded.clone());
     let service = house.service();
-    let actor = Actor::Patient(patient().id);
+    let by = patients_by();
     let job = shelf.job();
     let started = service
-        .customise(&job, actor.clone(), labs_only())
+        .customise(&job, by.clone(), labs_only())
         .await
         .unwrap();
     assert_eq!(started, shelf.job());
@@ -223,7 +231,7 @@ async fn a_form_is_filled_in_once() {
     assert!(started.is_claimable(at(20)));
 
     let again = service
-        .customise(&job, actor.clone(), Choices::whole_record())
+        .customise(&job, by.clone(), Choices::whole_record())
         .await;
     let Err(UseCaseError::NotApplicable(error)) = again else {
         panic!("{again:?}")
@@ -231,7 +239,7 @@ async fn a_form_is_filled_in_once() {
     assert_eq!(error, NotApplicable(Status::Requested));
     assert_eq!(shelf.job(), started, "the first choices stand");
     assert_eq!(audit.actions(), [Action::Customise]);
-    assert_eq!(audit.events()[0].actor, actor);
+    assert_eq!(audit.events()[0].actor, by.actor);
 }
 
 #[tokio::test]
@@ -240,7 +248,7 @@ async fn without_an_audit_entry_nothing_is_customised() {
     let shelf = house.shelf.clone();
     let refused = house
         .service()
-        .customise(&awaiting_input(), Actor::Patient(patient().id), labs_only())
+        .customise(&awaiting_input(), patients_by(), labs_only())
         .await;
     assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
     assert_eq!(shelf.job(), awaiting_input());
@@ -299,10 +307,10 @@ async fn a_store_that_is_down_is_told_as_unavailable_by_every_use_case() {
     house.jobs.expect_insert().returning(move |_| Err(down()));
     let service = house.service();
     let (id, staff) = (requested().id, grace());
-    let actor = Actor::Client(client_id());
+    let by = access().by();
     let request = asked(&patient().id, Interaction::None);
     let open = awaiting_input();
-    let customised = service.customise(&open, actor, labs_only());
+    let customised = service.customise(&open, by, labs_only());
     for error in [
         service.kick_off(&access(), request).await.unwrap_err(),
         service.job(&access(), id).await.unwrap_err(),

@@ -37,7 +37,7 @@ fn house() -> House {
 }
 
 async fn opened(token: &str) -> Result<Access, TokenError> {
-    house().server().recognise(token).await
+    house().server().recognise(token, &Origin::default()).await
 }
 
 #[tokio::test]
@@ -46,6 +46,7 @@ async fn a_patients_token_opens_that_patients_record_to_that_app() {
     let expected = Access {
         client: client_id(),
         subject: Subject::Patient(patient().id),
+        origin: Origin::default(),
     };
     assert_eq!(access, expected);
 }
@@ -63,10 +64,14 @@ async fn a_token_the_server_gave_is_recognised_until_it_expires() {
         client_id: Some(client_id()),
         code_verifier: Some(VERIFIER.into()),
     };
-    let given = server.token(request).await.unwrap().access_token;
+    let given = server
+        .token(request, &Origin::default())
+        .await
+        .unwrap()
+        .access_token;
     for (now, good) in [(0, true), (299, true), (300, false), (1000, false)] {
         clock.set(at(now));
-        let opened = server.recognise(&given).await;
+        let opened = server.recognise(&given, &Origin::default()).await;
         assert_eq!(opened.is_ok(), good, "at {now}");
     }
 }
@@ -110,7 +115,10 @@ async fn a_token_of_a_revoked_grant_opens_nothing() {
     (house.grants.expect_is_revoked())
         .withf(|grant| *grant == grant_id())
         .returning(|_| Ok(true));
-    let opened = house.server().recognise(&token(json!({}))).await;
+    let opened = house
+        .server()
+        .recognise(&token(json!({})), &Origin::default())
+        .await;
     assert!(matches!(opened, Err(TokenError::Invalid)));
 }
 
@@ -149,7 +157,10 @@ async fn what_cannot_be_checked_opens_nothing_for_now() {
     let mut grants = House::new();
     (grants.grants.expect_is_revoked()).returning(|_| Err(StoreError::unavailable("down")));
     for house in [keys, grants] {
-        let opened = house.server().recognise(&token(json!({}))).await;
+        let opened = house
+            .server()
+            .recognise(&token(json!({})), &Origin::default())
+            .await;
         assert!(
             matches!(opened, Err(TokenError::Unavailable(_))),
             "{opened:?}"

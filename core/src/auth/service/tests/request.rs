@@ -240,7 +240,7 @@ async fn consent_gives_the_app_a_code_for_exactly_what_was_asked() {
     let audit = house.recorded.clone();
     let server = house.server();
     let request = server.read_request(GOOD.to_vec()).await.unwrap();
-    let url = server.consent(&request, &patient().id).await.unwrap();
+    let url = server.consent(&request, &session()).await.unwrap();
     assert!(url.as_str().starts_with(CALLBACK), "{url}");
     let answer = query(&url);
     assert_eq!(answer["state"], "s p&ce=1");
@@ -259,7 +259,7 @@ async fn consent_gives_the_app_a_code_for_exactly_what_was_asked() {
     assert_eq!(audit.actions(), [Action::Authorize]);
     assert_eq!(audit.events()[0].actor, Actor::Patient(patient().id));
 
-    let again = server.consent(&request, &patient().id).await.unwrap();
+    let again = server.consent(&request, &session()).await.unwrap();
     assert_ne!(query(&again)["code"], answer["code"]);
     assert_ne!(
         kept.recv().unwrap().1.grant,
@@ -274,8 +274,8 @@ async fn without_an_audit_entry_there_is_no_code() {
     house.grants.expect_insert_code().never();
     let server = house.server();
     let request = server.read_request(GOOD.to_vec()).await.unwrap();
-    assert!(server.consent(&request, &patient().id).await.is_err());
-    assert!(server.refuse(&request, &patient().id).await.is_err());
+    assert!(server.consent(&request, &session()).await.is_err());
+    assert!(server.refuse(&request, &session()).await.is_err());
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_patient_who_says_no_sends_the_app_a_no() {
     let audit = house.recorded.clone();
     let server = house.server();
     let request = server.read_request(GOOD.to_vec()).await.unwrap();
-    let url = server.refuse(&request, &patient().id).await.unwrap();
+    let url = server.refuse(&request, &session()).await.unwrap();
     let answer = query(&url);
     assert_eq!(
         (answer["error"].as_str(), answer["state"].as_str()),

@@ -62,7 +62,11 @@ async fn a_code_is_traded_for_tokens_of_the_same_authorization() {
         Ok(())
     });
     let audit = house.recorded.clone();
-    let response = house.server().token(code_request()).await.unwrap();
+    let response = house
+        .server()
+        .token(code_request(), &Origin::default())
+        .await
+        .unwrap();
 
     let (hash, kept) = kept.recv().unwrap();
     let refresh_token = response.refresh_token.clone().unwrap();
@@ -111,7 +115,11 @@ async fn without_a_scope_for_it_there_is_no_refresh_token() {
         (house.grants.expect_insert_family())
             .times(usize::from(refreshes))
             .returning(|_, _| Ok(()));
-        let response = house.server().token(code_request()).await.unwrap();
+        let response = house
+            .server()
+            .token(code_request(), &Origin::default())
+            .await
+            .unwrap();
         assert_eq!(response.refresh_token.is_some(), refreshes, "{asked}");
         let json = serde_json::to_value(&response).unwrap();
         assert_eq!(
@@ -172,7 +180,11 @@ async fn a_code_is_worth_nothing_to_anybody_else_or_too_late() {
     for (grant, request, word) in refused_codes() {
         let house = with_code(grant);
         let audit = house.recorded.clone();
-        let error = house.server().token(request).await.unwrap_err();
+        let error = house
+            .server()
+            .token(request, &Origin::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::InvalidGrant, "{word}");
         assert!(error.error_description.contains(word), "{error:?}");
         assert!(audit.events().is_empty(), "no token was issued");
@@ -185,7 +197,11 @@ async fn a_code_that_is_used_twice_revokes_what_it_gave() {
     (house.grants.expect_use_code()).returning(|_| Ok(CodeUse::Again(grant_id())));
     let house = expecting_revocation(house);
     let audit = house.recorded.clone();
-    let error = house.server().token(code_request()).await.unwrap_err();
+    let error = house
+        .server()
+        .token(code_request(), &Origin::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
     assert_eq!(audit.actions(), [Action::RevokeGrant]);
 }
@@ -194,7 +210,11 @@ async fn a_code_that_is_used_twice_revokes_what_it_gave() {
 async fn an_unknown_code_is_refused() {
     let mut house = House::new();
     (house.grants.expect_use_code()).returning(|_| Ok(CodeUse::Unknown));
-    let error = house.server().token(code_request()).await.unwrap_err();
+    let error = house
+        .server()
+        .token(code_request(), &Origin::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
 }
 
@@ -212,7 +232,11 @@ async fn an_app_that_does_not_say_who_it_is_uses_no_code_up() {
             client_id,
             code_verifier: Some(VERIFIER.into()),
         };
-        let error = house.server().token(request).await.unwrap_err();
+        let error = house
+            .server()
+            .token(request, &Origin::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.error, expected);
     }
 }
@@ -228,7 +252,10 @@ async fn a_refresh_token_is_replaced_by_the_next() {
     house.clock.set(at(1000));
     let audit = house.recorded.clone();
     // Without client_id, as some apps do.
-    let response = house.server().token(refresh_request(None, None)).await;
+    let response = house
+        .server()
+        .token(refresh_request(None, None), &Origin::default())
+        .await;
     let response = response.unwrap();
     let next = response.refresh_token.clone().unwrap();
     assert_eq!(
@@ -258,7 +285,7 @@ async fn a_refresh_can_ask_for_less_and_never_for_more() {
     ] {
         let server = with_token(family()).server();
         let request = refresh_request(Some("test-app"), Some(asked));
-        let response = server.token(request).await.unwrap();
+        let response = server.token(request, &Origin::default()).await.unwrap();
         assert_eq!(response.scope, granted, "{asked}");
         assert_eq!(claims(&response)["scope"], granted, "{asked}");
     }
@@ -270,8 +297,10 @@ async fn a_token_without_the_export_scope_opens_nothing() {
     house.grants.expect_is_revoked().returning(|_| Ok(false));
     let server = house.server();
     let request = refresh_request(None, Some("system/$ehi-export launch/patient"));
-    let response = server.token(request).await.unwrap();
-    let opened = server.recognise(&response.access_token).await;
+    let response = server.token(request, &Origin::default()).await.unwrap();
+    let opened = server
+        .recognise(&response.access_token, &Origin::default())
+        .await;
     assert!(matches!(opened, Err(TokenError::Scope)), "{opened:?}");
 }
 
@@ -280,7 +309,9 @@ async fn another_apps_refresh_token_is_refused_and_its_grant_revoked() {
     let house = expecting_revocation(with_token(family()));
     let audit = house.recorded.clone();
     let server = house.server();
-    let error = server.token(refresh_request(Some("other-app"), None)).await;
+    let error = server
+        .token(refresh_request(Some("other-app"), None), &Origin::default())
+        .await;
     assert_eq!(error.unwrap_err().error, OAuthErrorCode::InvalidGrant);
     assert!(
         audit
@@ -295,7 +326,10 @@ async fn a_refresh_token_that_is_used_twice_revokes_its_grant() {
     let mut house = House::new();
     (house.grants.expect_rotate()).returning(|_, _| Ok(RefreshUse::Replayed(family())));
     let server = expecting_revocation(house).server();
-    let error = server.token(refresh_request(None, None)).await.unwrap_err();
+    let error = server
+        .token(refresh_request(None, None), &Origin::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
 }
 
@@ -307,14 +341,18 @@ async fn a_grant_that_expired_or_is_unknown_refreshes_nothing() {
     expired.clock.set(at(3600));
     for house in [unknown, expired] {
         let request = refresh_request(None, None);
-        let error = house.server().token(request).await.unwrap_err();
+        let error = house
+            .server()
+            .token(request, &Origin::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
     }
     let last = with_token(family());
     last.clock.set(at(3599));
     assert!(
         last.server()
-            .token(refresh_request(None, None))
+            .token(refresh_request(None, None), &Origin::default())
             .await
             .is_ok()
     );
@@ -326,7 +364,7 @@ async fn an_app_that_is_no_longer_registered_refreshes_nothing() {
     house.clients.expect_client().returning(|_| Ok(None));
     let error = house
         .server()
-        .token(refresh_request(None, None))
+        .token(refresh_request(None, None), &Origin::default())
         .await
         .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidClient);
@@ -337,7 +375,11 @@ async fn without_an_audit_entry_no_token_is_signed() {
     let mut house = with_code(code_grant()).without_audit();
     (house.grants.expect_insert_family()).returning(|_, _| Ok(()));
     house.keys.expect_sign().never();
-    let error = house.server().token(code_request()).await.unwrap_err();
+    let error = house
+        .server()
+        .token(code_request(), &Origin::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::TemporarilyUnavailable);
 }
 
@@ -357,7 +399,11 @@ async fn what_is_down_is_told_as_a_passing_trouble_without_its_cause() {
     (again.grants.expect_use_code()).returning(|_| Ok(CodeUse::Again(grant_id())));
     (again.grants.expect_revoke()).returning(move |_, _| Err(down()));
     for house in [codes, clients, families, keys, again] {
-        let error = house.server().token(code_request()).await.unwrap_err();
+        let error = house
+            .server()
+            .token(code_request(), &Origin::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::TemporarilyUnavailable);
         assert!(!error.error_description.contains("10.0.0.7"));
     }
@@ -377,7 +423,10 @@ async fn every_secret_and_id_is_drawn_anew() {
     let house = House { grants, ..house };
     let mut server = house.server();
     server.ports.entropy = Arc::new(entropy);
-    let response = server.token(code_request()).await.unwrap();
+    let response = server
+        .token(code_request(), &Origin::default())
+        .await
+        .unwrap();
     let token = Secret::from_random([1; 32]);
     assert_eq!(response.refresh_token.as_deref(), Some(token.expose()));
     let jti = uuid::Builder::from_random_bytes([2; 16]).into_uuid();

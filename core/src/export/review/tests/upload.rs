@@ -59,7 +59,7 @@ async fn attached_files_are_stored_and_described() {
     );
     assert_eq!(memory.count(), 2);
     assert_eq!(audit.actions(), [Action::Attach]);
-    assert_eq!(audit.events()[0].actor, Actor::Staff(grace()));
+    assert_eq!(audit.events()[0].actor, grace().by().actor);
 }
 
 #[tokio::test]
