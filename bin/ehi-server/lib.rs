@@ -5,9 +5,10 @@
 //!   [`demo::serve`] your own [`RecordSource`](ehi_core::ports::RecordSource) is tried out.
 //! - [`serve`]: the real one, as a [configuration file](config) says.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
-//! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
+//! - [`audit`]: checks and exports the audit log. [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
 pub mod app;
+pub mod audit;
 pub mod config;
 pub mod demo;
 pub mod log;
