@@ -40,13 +40,12 @@ impl<'a> Line<'a> {
     /// The line of an entry with this text, which comes after `last`.
     pub fn append(last: Link, event: &str, lines: &mut String) -> io::Result<Link> {
         let link = last.next(event);
-        let event: &RawValue = serde_json::from_str(event)?;
-        let line = Line {
+        let entry = Line {
             number: link.number,
             hash: link.hash,
-            event,
+            event: serde_json::from_str(event)?,
         };
-        lines.push_str(&serde_json::to_string(&line)?);
+        lines.push_str(&serde_json::to_string(&entry)?);
         lines.push('\n');
         Ok(link)
     }

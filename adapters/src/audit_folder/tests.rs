@@ -209,7 +209,7 @@ async fn a_long_log_is_kept_in_several_files_of_one_chain() {
     let audit = open(&folder);
     assert_eq!(audit.verify(None).await.unwrap().number, 5);
     assert_eq!(all(&audit, &AuditFilter::default()).await, [5, 4, 3, 2, 1]);
-    fs::remove_file(&file(&folder)).unwrap();
+    fs::remove_file(file(&folder)).unwrap();
     assert!(matches!(
         audit.verify(None).await,
         Err(ChainError::Missing { expected: 1, .. })

@@ -40,11 +40,11 @@ impl Writer {
 
     /// Done when the entry is on disk.
     pub async fn append(&self, text: String) -> Result<(), StoreError> {
-        let gone = |_| StoreError::unavailable("the audit log's thread ended");
+        let gone = || StoreError::unavailable("the audit log's thread ended");
         let (written, waits) = oneshot::channel();
         let waiting = Waiting { text, written };
-        self.0.send(waiting).await.map_err(|_| gone(()))?;
-        let written = waits.await.map_err(|_| gone(()))?;
+        self.0.send(waiting).await.map_err(|_| gone())?;
+        let written = waits.await.map_err(|_| gone())?;
         written.map_err(StoreError::unavailable)
     }
 }

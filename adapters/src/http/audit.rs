@@ -109,9 +109,11 @@ fn export(trail: AuditTrail, filter: AuditFilter, observer: String) -> Response 
                 before,
             };
             let part = trail.entries(&filter, page).await?;
-            let lines: String = (part.entries.iter())
-                .map(|entry| format!("{}\n", audit_event(entry, &observer)))
-                .collect();
+            let mut lines = String::new();
+            for entry in &part.entries {
+                lines.push_str(&audit_event(entry, &observer).to_string());
+                lines.push('\n');
+            }
             Ok(Some((Bytes::from(lines), part.next.map(Some))))
         }
     });

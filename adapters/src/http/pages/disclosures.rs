@@ -18,7 +18,7 @@ impl DisclosuresPage<'_> {
         at.strftime("%Y-%m-%d").to_string()
     }
 
-    fn recipient<'a>(&self, each: &'a Disclosure) -> &'a str {
+    fn recipient(each: &Disclosure) -> &str {
         each.client_name
             .as_deref()
             .unwrap_or_else(|| each.client.as_str())
