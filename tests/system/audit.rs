@@ -15,7 +15,7 @@ use crate::server::{Server, command};
 use crate::staff::{Staff, USER};
 
 /// One export from the login to the last file, with some who try what they may not.
-async fn a_whole_day<'s>(server: &'s Server) -> (Staff<'s>, String) {
+async fn a_whole_day(server: &Server) -> (Staff<'_>, String) {
     let staff = Staff::stranger(server);
     staff.try_log_in(USER, "wrong").await.expect(401);
     let staff = Staff::log_in(server).await;
@@ -210,7 +210,7 @@ async fn the_operator_finds_a_changed_and_a_missing_entry() {
     let text = fs::read_to_string(&file).unwrap();
     let changed = text.replacen("\"outcome\":\"refused\"", "\"outcome\":\"done\"", 1);
     let missing: String = text.split_inclusive('\n').skip(1).collect();
-    let cut = &text[..text[..text.len() - 1].rfind('\n').unwrap() + 1];
+    let cut = &text[..=text[..text.len() - 1].rfind('\n').unwrap()];
     for (tampered, told) in [
         (changed.as_str(), "was changed"),
         (&missing, "missing"),
