@@ -4,11 +4,18 @@ use std::fs;
 
 use ehi_core::export::JobId;
 use ehi_core::fhir::PatientId;
-use ehi_core::ports::{Action, Outcome};
+use ehi_core::ports::Action;
 use ehi_core::testkit::{at, staff};
 use tempfile::TempDir;
 
 use super::*;
+
+async fn fresh() -> (FolderAudit, TempDir) {
+    let folder = TempDir::new().unwrap();
+    (open(&folder), folder)
+}
+
+ehi_core::audit_log_contract!(fresh);
 
 fn event(number: i64) -> AuditEvent {
     AuditEvent {
@@ -48,41 +55,6 @@ async fn all(audit: &FolderAudit, filter: &AuditFilter) -> Vec<u64> {
     };
     let entries = audit.list(filter, page).await.unwrap();
     entries.iter().map(|entry| entry.number).collect()
-}
-
-#[tokio::test]
-async fn entries_are_read_newest_first_in_parts_and_by_filter() {
-    let folder = TempDir::new().unwrap();
-    let audit = filled(&folder, 7).await;
-    assert_eq!(
-        all(&audit, &AuditFilter::default()).await,
-        [7, 6, 5, 4, 3, 2, 1]
-    );
-    let page = AuditPage {
-        limit: 2,
-        before: Some(6),
-    };
-    let part = audit.list(&AuditFilter::default(), page).await.unwrap();
-    assert_eq!(part[0].number, 5);
-    assert_eq!(part[0].event, event(4));
-    assert_eq!(part.len(), 2);
-    let patient = AuditFilter {
-        patient: PatientId::parse("p-1").ok(),
-        ..AuditFilter::default()
-    };
-    assert_eq!(all(&audit, &patient).await, [5, 2]);
-    let period = AuditFilter {
-        from: Some(at(2)),
-        until: Some(at(4)),
-        actor: Some("grace".to_owned()),
-        ..AuditFilter::default()
-    };
-    assert_eq!(all(&audit, &period).await, [4, 3]);
-    let refused = AuditFilter {
-        outcome: Some(Outcome::Refused),
-        ..AuditFilter::default()
-    };
-    assert!(all(&audit, &refused).await.is_empty());
 }
 
 #[tokio::test]

@@ -74,3 +74,14 @@ impl AuditLog for LoggedAudit {
         self.0.verify(known).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fresh() -> (MemoryAudit, ()) {
+        (MemoryAudit::default(), ())
+    }
+
+    ehi_core::audit_log_contract!(fresh);
+}

@@ -95,3 +95,14 @@ impl FileWriter for MemoryWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fresh() -> (MemoryFiles, ()) {
+        (MemoryFiles::default(), ())
+    }
+
+    ehi_core::file_store_contract!(fresh);
+}

@@ -42,3 +42,14 @@ impl SessionStore for MemorySessions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fresh() -> (MemorySessions, ()) {
+        (MemorySessions::default(), ())
+    }
+
+    ehi_core::session_store_contract!(fresh);
+}

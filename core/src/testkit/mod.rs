@@ -2,6 +2,7 @@
 //! and sample values. Mocks of every port stand beside the ports (`MockJobStore`, …).
 
 mod clock;
+pub mod contract;
 mod fakes;
 
 use std::collections::BTreeMap;
