@@ -246,13 +246,13 @@ mod tests {
         FilePath::parse(text).unwrap()
     }
 
-    async fn fresh() -> (FolderFiles, tempfile::TempDir) {
+    fn fresh() -> (FolderFiles, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let files = FolderFiles::open(folder.path().join("files")).unwrap();
         (files, folder)
     }
 
-    ehi_core::file_store_contract!(fresh);
+    ehi_core::file_store_contract!(async { fresh() });
 
     async fn write(files: &FolderFiles, at: &str, content: &'static str) {
         let mut writer = files.writer(&path(at)).await.unwrap();

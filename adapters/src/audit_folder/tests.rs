@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use super::*;
 
-async fn fresh() -> (FolderAudit, TempDir) {
+fn fresh() -> (FolderAudit, TempDir) {
     let folder = TempDir::new().unwrap();
     (open(&folder), folder)
 }
 
-ehi_core::audit_log_contract!(fresh);
+ehi_core::audit_log_contract!(async { fresh() });
 
 fn event(number: i64) -> AuditEvent {
     AuditEvent {

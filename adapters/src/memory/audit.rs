@@ -79,9 +79,5 @@ impl AuditLog for LoggedAudit {
 mod tests {
     use super::*;
 
-    async fn fresh() -> (MemoryAudit, ()) {
-        (MemoryAudit::default(), ())
-    }
-
-    ehi_core::audit_log_contract!(fresh);
+    ehi_core::audit_log_contract!(async { (MemoryAudit::default(), ()) });
 }

@@ -100,9 +100,5 @@ impl FileWriter for MemoryWriter {
 mod tests {
     use super::*;
 
-    async fn fresh() -> (MemoryFiles, ()) {
-        (MemoryFiles::default(), ())
-    }
-
-    ehi_core::file_store_contract!(fresh);
+    ehi_core::file_store_contract!(async { (MemoryFiles::default(), ()) });
 }

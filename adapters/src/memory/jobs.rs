@@ -120,9 +120,5 @@ impl JobStore for MemoryJobs {
 mod tests {
     use super::*;
 
-    async fn fresh() -> (MemoryJobs, ()) {
-        (MemoryJobs::default(), ())
-    }
-
-    ehi_core::job_store_contract!(fresh);
+    ehi_core::job_store_contract!(async { (MemoryJobs::default(), ()) });
 }

@@ -47,9 +47,5 @@ impl SessionStore for MemorySessions {
 mod tests {
     use super::*;
 
-    async fn fresh() -> (MemorySessions, ()) {
-        (MemorySessions::default(), ())
-    }
-
-    ehi_core::session_store_contract!(fresh);
+    ehi_core::session_store_contract!(async { (MemorySessions::default(), ()) });
 }

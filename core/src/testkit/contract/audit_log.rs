@@ -20,11 +20,11 @@ use crate::fhir::PatientId;
 use crate::ports::{Action, AuditEvent, AuditFilter, AuditLog, AuditPage, Outcome};
 use crate::testkit::{at, staff};
 
-/// Makes the tests of an [`AuditLog`]: `audit_log_contract!(fresh)`, where `fresh` is an async
-/// function that gives an empty log and whatever has to live as long as it.
+/// Makes the tests of an [`AuditLog`]: `audit_log_contract!(fresh())`, where `fresh()` is a future of an empty log and of
+/// whatever has to live as long as it.
 #[macro_export]
 macro_rules! audit_log_contract {
-    ($fresh:path) => {
+    ($fresh:expr) => {
         $crate::contract_tests!(
             audit_log, $fresh,
             entries_are_numbered_without_gap_and_read_newest_first

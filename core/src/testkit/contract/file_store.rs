@@ -19,11 +19,11 @@ use futures::future::join_all;
 
 use crate::ports::{FilePath, FileStore};
 
-/// Makes the tests of a [`FileStore`]: `file_store_contract!(fresh)`, where `fresh` is an async
-/// function that gives an empty store and whatever has to live as long as it.
+/// Makes the tests of a [`FileStore`]: `file_store_contract!(fresh())`, where `fresh()` is a future of an empty store and of
+/// whatever has to live as long as it.
 #[macro_export]
 macro_rules! file_store_contract {
-    ($fresh:path) => {
+    ($fresh:expr) => {
         $crate::contract_tests!(
             file_store, $fresh,
             a_file_appears_whole_when_it_is_finished

@@ -21,11 +21,11 @@ use crate::fhir::PatientId;
 use crate::ports::{JobFilter, JobStore, Page, StoreError};
 use crate::testkit::{at, job, kickoff};
 
-/// Makes the tests of a [`JobStore`]: `job_store_contract!(fresh)`, where `fresh` is an async
-/// function that gives an empty store and whatever has to live as long as it.
+/// Makes the tests of a [`JobStore`]: `job_store_contract!(fresh())`, where `fresh()` is a future of an empty store and of
+/// whatever has to live as long as it.
 #[macro_export]
 macro_rules! job_store_contract {
-    ($fresh:path) => {
+    ($fresh:expr) => {
         $crate::contract_tests!(
             job_store, $fresh,
             a_job_is_found_as_it_was_kept

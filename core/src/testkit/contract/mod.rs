@@ -4,7 +4,7 @@
 //!
 //! ```ignore
 //! async fn fresh() -> (MyJobs, TempDir) { … }   // an empty store, and what has to live as long
-//! ehi_core::job_store_contract!(fresh);
+//! ehi_core::job_store_contract!(fresh());
 //! ```
 //!
 //! Each macro makes a module of `#[tokio::test]`s, one for each promise; the crate that uses it
@@ -20,14 +20,14 @@ pub mod session_store;
 #[doc(hidden)]
 #[macro_export]
 macro_rules! contract_tests {
-    ($module:ident, $fresh:path, $($promise:ident)+) => {
+    ($module:ident, $fresh:expr, $($promise:ident)+) => {
         mod $module {
             use super::*;
 
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $promise() {
-                    let (store, _kept) = $fresh().await;
+                    let (store, _kept) = $fresh.await;
                     $crate::testkit::contract::$module::$promise(std::sync::Arc::new(store)).await;
                 }
             )+

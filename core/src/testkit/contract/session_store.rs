@@ -16,11 +16,11 @@ use crate::auth::{Secret, SecretHash, Session, SessionHolder};
 use crate::ports::SessionStore;
 use crate::testkit::{at, patient};
 
-/// Makes the tests of a [`SessionStore`]: `session_store_contract!(fresh)`, where `fresh` is an
-/// async function that gives an empty store and whatever has to live as long as it.
+/// Makes the tests of a [`SessionStore`]: `session_store_contract!(fresh())`, where `fresh()` is a future of an empty store and of
+/// whatever has to live as long as it.
 #[macro_export]
 macro_rules! session_store_contract {
-    ($fresh:path) => {
+    ($fresh:expr) => {
         $crate::contract_tests!(
             session_store, $fresh,
             a_session_is_found_by_its_key_alone
