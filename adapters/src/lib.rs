@@ -12,6 +12,7 @@
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
+//! | [`sql`] | `sql` | every store in SQLite or PostgreSQL |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
@@ -42,7 +43,12 @@ pub mod picker;
 pub mod records;
 #[cfg(feature = "sample")]
 pub mod sample;
+#[cfg(feature = "sql")]
+pub mod sql;
 #[cfg(feature = "system")]
 pub mod system;
-#[cfg(any(feature = "testing", all(test, feature = "records-tables")))]
+#[cfg(any(
+    feature = "testing",
+    all(test, any(feature = "records-tables", feature = "sql"))
+))]
 pub mod testing;

@@ -1,0 +1,166 @@
+//! The audit log.
+
+use async_trait::async_trait;
+use ehi_core::audit::{ChainCheck, ChainError, Link};
+use ehi_core::ports::{AuditEntry, AuditEvent, AuditFilter, AuditLog, AuditPage, StoreError};
+use futures::TryStreamExt;
+
+use super::{Database, nanoseconds, unavailable};
+
+/// The audit log in a database. Give the server's role no right to change or delete its rows.
+#[derive(Debug, Clone)]
+pub struct SqlAudit(Database);
+
+impl SqlAudit {
+    /// The audit log of this database.
+    pub fn new(database: &Database) -> Self {
+        Self(database.clone())
+    }
+
+    async fn head(&self) -> Result<Option<Link>, ChainError> {
+        let unreadable = |error: sqlx::Error| ChainError::Unavailable(error.into());
+        let head = sqlx::query_as::<_, (i64, String)>("SELECT number, hash FROM audit_head")
+            .fetch_optional(self.0.pool())
+            .await
+            .map_err(unreadable)?;
+        Ok(head.and_then(|(number, hash)| link(number, hash)))
+    }
+}
+
+fn link(number: i64, hash: String) -> Option<Link> {
+    Some(Link {
+        number: u64::try_from(number).ok()?,
+        hash: hash.try_into().ok()?,
+    })
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The name of a value in the log, such as an action's.
+fn name(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    let json = serde_json::to_value(value).map_err(unavailable)?;
+    Ok(json.as_str().unwrap_or_default().to_owned())
+}
+
+#[async_trait]
+impl AuditLog for SqlAudit {
+    async fn append(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        let text = serde_json::to_string(event).map_err(unavailable)?;
+        let mut transaction = self.0.begin().await?;
+        let locked = self.0.by_dialect(
+            "SELECT number, hash FROM audit_head",
+            "SELECT number, hash FROM audit_head FOR UPDATE",
+        );
+        let (last, hash) = sqlx::query_as::<_, (i64, String)>(locked)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        let last = link(last, hash).ok_or_else(|| unavailable("the head of the log is broken"))?;
+        let next = last.next(&text);
+        sqlx::query(
+            "INSERT INTO audit (number, hash, at, actor, action, outcome, patient, job, event) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(number(next.number))
+        .bind(next.hash.to_string())
+        .bind(nanoseconds(event.at))
+        .bind(event.actor.name().unwrap_or_default().to_owned())
+        .bind(name(&event.action)?)
+        .bind(name(&event.outcome)?)
+        .bind(event.patient.as_ref().map_or("", |id| id.as_str()).to_owned())
+        .bind(event.job.map(|id| id.to_string()).unwrap_or_default())
+        .bind(text)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        sqlx::query("UPDATE audit_head SET number = $1, hash = $2")
+            .bind(number(next.number))
+            .bind(next.hash.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)
+    }
+
+    async fn list(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut conditions = String::from("number < $1");
+        let mut texts = Vec::new();
+        let mut instants = Vec::new();
+        let mut place = 2;
+        let mut and = |condition: &str| {
+            place += 1;
+            conditions.push_str(&format!(" AND {condition} ${place}"));
+        };
+        for (column, value) in [
+            (
+                "patient =",
+                filter.patient.as_ref().map(|id| id.as_str().to_owned()),
+            ),
+            ("job =", filter.job.map(|id| id.to_string())),
+            ("actor =", filter.actor.clone()),
+            ("action =", filter.action.as_ref().map(name).transpose()?),
+            ("outcome =", filter.outcome.as_ref().map(name).transpose()?),
+        ] {
+            if let Some(value) = value {
+                and(column);
+                texts.push(value);
+            }
+        }
+        for (column, value) in [("at >=", filter.from), ("at <", filter.until)] {
+            if let Some(value) = value {
+                and(column);
+                instants.push(nanoseconds(value));
+            }
+        }
+        let statement = format!(
+            "SELECT number, event FROM audit WHERE {conditions} ORDER BY number DESC LIMIT $2"
+        );
+        let mut query = sqlx::query_as::<_, (i64, String)>(sqlx::AssertSqlSafe(statement))
+            .bind(page.before.map_or(i64::MAX, number))
+            .bind(i64::try_from(page.limit).unwrap_or(i64::MAX));
+        for value in texts {
+            query = query.bind(value);
+        }
+        for value in instants {
+            query = query.bind(value);
+        }
+        let rows = query.fetch_all(self.0.pool()).await.map_err(unavailable)?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for (number, event) in rows {
+            match serde_json::from_str(&event) {
+                Ok(event) => entries.push(AuditEntry {
+                    number: u64::try_from(number).unwrap_or_default(),
+                    event,
+                }),
+                // One that was tampered with must not hide the others.
+                Err(error) => tracing::error!(
+                    number,
+                    error = &error as &dyn std::error::Error,
+                    "an audit entry cannot be read: verify the log"
+                ),
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn verify(&self, known: Option<Link>) -> Result<Link, ChainError> {
+        let unreadable = |error: sqlx::Error| ChainError::Unavailable(error.into());
+        // What is written while we read is newer than this, so it does no harm.
+        let head = self.head().await?;
+        let mut check = ChainCheck::new(known);
+        let mut rows = sqlx::query_as::<_, (i64, String, String)>(
+            "SELECT number, hash, event FROM audit ORDER BY number",
+        )
+        .fetch(self.0.pool());
+        while let Some((number, hash, event)) = rows.try_next().await.map_err(unreadable)? {
+            let changed = ChainError::Changed(u64::try_from(number).unwrap_or_default());
+            check.follow(link(number, hash).ok_or(changed)?, &event)?;
+        }
+        check.end(head)
+    }
+}

@@ -1,0 +1,38 @@
+//! Every store in a database: SQLite for one machine, PostgreSQL for many.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `database` | the connections, the schema and its migrations, who tells of changes |
+//! | `jobs`, `sessions`, `audit` | one store each |
+//!
+//! The two databases understand the same statements; where they do not, [`Dialect`] says how.
+
+mod audit;
+mod database;
+mod jobs;
+mod sessions;
+
+pub use audit::SqlAudit;
+pub use database::{Database, DatabaseError, DatabaseLimits, Dialect};
+pub use jobs::SqlJobs;
+pub use sessions::SqlSessions;
+
+use ehi_core::ports::StoreError;
+use jiff::Timestamp;
+
+/// An instant as the tables have it. Those after the year 2262 are as good as never.
+fn nanoseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(if at < Timestamp::UNIX_EPOCH {
+        i64::MIN
+    } else {
+        i64::MAX
+    })
+}
+
+/// A failure of the database: it may pass.
+fn unavailable(error: impl Into<ehi_core::ports::Cause>) -> StoreError {
+    StoreError::unavailable(error)
+}
+
+#[cfg(test)]
+mod tests;
