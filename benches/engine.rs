@@ -166,7 +166,7 @@ async fn engine(
         files,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        rules,
+        rules: rules.into(),
         limits: ExportLimits::default(),
     };
     let mut resources = 0;

@@ -114,7 +114,7 @@ async fn export(source: &Arc<BundleFolder>, patient: &PatientSummary, choices: C
         files: files.clone(),
         clock: Arc::new(FixedClock::at(at(0))),
         entropy: Arc::new(SeededEntropy::default()),
-        rules: rules.clone(),
+        rules: rules.clone().into(),
         limits: ExportLimits::default(),
     };
     let kickoff = Kickoff {

@@ -12,9 +12,7 @@ use futures::StreamExt;
 use self::content::ContentLinks;
 use self::run::Run;
 use super::attachment::AttachmentWriter;
-use super::{
-    Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, SensitivityRules, Verdict,
-};
+use super::{Attachment, AuthorizationKey, Export, ExportJob, Progress, Rules, Selection, Verdict};
 use crate::fhir::ResourceType;
 use crate::ports::{
     Clock, Document, Entropy, FileError, FileStore, RecordError, RecordSource, SourceError,
@@ -79,8 +77,8 @@ pub struct Exporter {
     pub clock: Arc<dyn Clock>,
     /// Names of stored documents.
     pub entropy: Arc<dyn Entropy>,
-    /// What is protected.
-    pub rules: Arc<SensitivityRules>,
+    /// What it goes by.
+    pub rules: Rules,
     /// Bounds.
     pub limits: ExportLimits,
 }

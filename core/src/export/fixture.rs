@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Archive, Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
-    Patience, SensitivityRules, UploadLimits, WorkerId,
+    Patience, Rules, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, StaffName, Subject};
 use crate::fhir::{PatientId, ResourceType};
@@ -203,7 +203,7 @@ impl House {
                 files: 2,
                 bytes: 10,
             },
-            rules: SensitivityRules::standard(),
+            rules: Rules::standard(),
         };
         ExportService::new(ports, settings)
     }

@@ -35,9 +35,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::elements::{Element, element};
-pub use self::rules::{RuleDescription, RulesError};
+pub use self::rules::RuleDescription;
 use self::table::{CodeTable, Guess};
-use super::AuthorizationKey;
+use super::{AuthorizationKey, RulesError};
 use crate::fhir::{Record, ResourceType, codings};
 
 /// What a record is protected by.

@@ -5,7 +5,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use ehi_core::export::{
-    AuthorizationKey, DocumentKind, ParameterKey, RuleDescription, document_kinds, explained_types,
+    AuthorizationKey, DocumentKind, ParameterKey, RuleDescription, explained_types,
 };
 use ehi_core::fhir::ResourceType;
 use ehi_core::ports::FormatDescription;
@@ -18,7 +18,7 @@ use super::render;
 struct DocumentationPage<'a> {
     parts: &'static [ParameterKey],
     types: Vec<(ResourceType, String)>,
-    kinds: Vec<DocumentKind>,
+    kinds: &'a [DocumentKind],
     sensitive: &'static [AuthorizationKey],
     rules: &'a [RuleDescription],
     formats: Vec<FormatDescription>,
@@ -26,12 +26,13 @@ struct DocumentationPage<'a> {
 
 /// `GET /documentation`
 pub async fn documentation(State(app): State<Shared>) -> Response {
+    let rules = app.exports.rules();
     let page = DocumentationPage {
         parts: ParameterKey::ALL,
         types: explained_types(),
-        kinds: document_kinds(),
+        kinds: rules.documents.descriptions(),
         sensitive: AuthorizationKey::ALL,
-        rules: app.exports.rules().descriptions(),
+        rules: rules.sensitivity.descriptions(),
         formats: app.exports.formats(),
     };
     render(&page, None)
@@ -60,7 +61,7 @@ mod tests {
         let page = DocumentationPage {
             parts: ParameterKey::ALL,
             types: explained_types(),
-            kinds: document_kinds(),
+            kinds: &[],
             sensitive: AuthorizationKey::ALL,
             rules: &[],
             formats: vec![ledger],

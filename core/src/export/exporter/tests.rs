@@ -13,7 +13,7 @@ fn exporter(source: MockRecordSource, files: &Arc<MemoryFiles>, limits: ExportLi
         files: files.clone(),
         clock: Arc::new(FixedClock::at(at(100))),
         entropy: Arc::new(SeededEntropy::default()),
-        rules: SensitivityRules::standard(),
+        rules: Rules::standard(),
         limits,
     }
 }
