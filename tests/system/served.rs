@@ -31,6 +31,7 @@ const QUERIES: &str = r#"
 name = "ledger"
 description = "Charges of the old billing system"
 part = "billing"
+type = { system = "https://hospital.example/papers", code = "L7", display = "Account statement" }
 format = { code = "billing-ledger", display = "Billing ledger" }
 dates = { from = "posted_on" }
 sql = "SELECT posted_on, amount, remark FROM ledger WHERE account = $patient::integer ORDER BY posted_on"
@@ -153,6 +154,14 @@ async fn a_record_of_two_systems_is_chosen_reviewed_and_fetched() {
         let attachment = |told: &&Value| told["content"][0]["attachment"]["title"] == title;
         announced.iter().find(attachment).expect(title)
     };
+    let kind = &of("ledger.csv")["type"]["coding"][0];
+    assert_eq!(kind["system"], "https://hospital.example/papers");
+    assert_eq!(
+        (&kind["code"], &kind["display"]),
+        (&"L7".into(), &"Account statement".into())
+    );
+    assert!(of("ledger.csv")["date"].is_string());
+    assert!(of("note.txt")["type"].is_null());
     let ledger = &of("ledger.csv")["content"][0];
     assert_eq!(ledger["format"]["code"], "billing-ledger");
     let fetched = app
@@ -174,6 +183,7 @@ async fn a_record_of_two_systems_is_chosen_reviewed_and_fetched() {
     let page = send(http().get(documentation)).await.expect(200);
     for told in [
         "billing-ledger",
+        "Account statement (<code>L7</code>",
         "Charges of the old billing system",
         "What the clerk noted",
         "numeric",

@@ -219,6 +219,8 @@ impl Exporter {
             attempt: Some(attempt),
             description: document.description,
             format: document.format,
+            document_type: document.document_type,
+            period: document.period,
             ..Attachment::new(
                 document.name,
                 document.content_type,

@@ -318,6 +318,8 @@ pub fn attachment(title: &str, number: u8) -> Attachment {
         created_at: at(9),
         description: format!("Picture {number}"),
         format: DocumentFormat::of_type("image/png"),
+        document_type: None,
+        period: None,
         archive: Archive::No,
         attempt: None,
         key: Uuid::from_bytes([number; 16]),

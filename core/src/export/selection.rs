@@ -95,7 +95,13 @@ impl Selection {
     /// What becomes of this document.
     pub fn judge_document(&self, document: &Document) -> Verdict {
         if self.asks_for_part(document.part, || document.period) {
-            self.release(&document.protections)
+            let mut protections = document.protections.clone();
+            if let Some(kind) = &document.document_type {
+                let by_type =
+                    (self.rules.sensitivity).protected_by_code(kind.system(), kind.code());
+                protections.extend(by_type);
+            }
+            self.release(&protections)
         } else {
             Verdict::NotAsked
         }
@@ -106,13 +112,17 @@ impl Selection {
         if protections.contains(&Protection::PsychotherapyNote) {
             return Verdict::PsychotherapyNote;
         }
-        let missing: Vec<AuthorizationKey> = (protections.iter())
-            .filter_map(|protection| match protection {
-                Protection::Authorization(key) => Some(*key),
-                Protection::PsychotherapyNote => None,
-            })
-            .filter(|&key| !self.choices.authorizes(key))
-            .collect();
+        let mut missing = Vec::new();
+        for protection in protections {
+            match protection {
+                Protection::Authorization(key)
+                    if !self.choices.authorizes(*key) && !missing.contains(key) =>
+                {
+                    missing.push(*key);
+                }
+                _ => {}
+            }
+        }
         if missing.is_empty() {
             Verdict::Included
         } else {

@@ -128,6 +128,11 @@ impl SensitivityRules {
         &self.descriptions
     }
 
+    /// Everything that something of this code is protected by. Empty for most.
+    pub fn protected_by_code(&self, system: &str, code: &str) -> Vec<Protection> {
+        self.codes.protections(system, code).collect()
+    }
+
     /// Everything a record is protected by. Empty for most.
     pub fn protected_by(&self, record: &Record) -> Vec<Protection> {
         let mut found = Vec::new();

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 use crate::export::{AttachmentName, ParameterKey, Protection, Selection};
-use crate::fhir::{PartialDate, PatientId, Period, Record, ResourceType, display_name};
+use crate::fhir::{
+    DocumentType, PartialDate, PatientId, Period, Record, ResourceType, display_name,
+};
 
 /// A source of patients' records: an EHR, a data warehouse, a folder of files.
 ///
@@ -66,6 +68,8 @@ pub struct FormatDescription {
     pub format: DocumentFormat,
     /// The part of the record its documents go with.
     pub part: ParameterKey,
+    /// What kind of document it is, where that is the same for all.
+    pub document_type: Option<DocumentType>,
     /// What such a document holds, for patients and developers.
     pub description: String,
     /// Its columns, where it is a table.
@@ -99,8 +103,12 @@ pub struct Document {
     pub description: String,
     /// How its bytes are to be read.
     pub format: DocumentFormat,
-    /// The part of the record it goes with.
+    /// The part of the record it goes with. The source's word is final: rules that would lead the
+    /// type elsewhere are for records that say nothing but their codes.
     pub part: ParameterKey,
+    /// What kind of document it is. A type that the sensitivity rules know protects the document,
+    /// beside its [protections](Self::protections).
+    pub document_type: Option<DocumentType>,
     /// When its matter happened; one without goes in whenever its part was asked for.
     pub period: Option<Period>,
     /// What it is protected by; empty for most.

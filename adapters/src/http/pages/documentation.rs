@@ -41,6 +41,7 @@ pub async fn documentation(State(app): State<Shared>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ehi_core::fhir::DocumentType;
     use ehi_core::ports::{ColumnDescription, DocumentFormat};
 
     #[test]
@@ -51,6 +52,7 @@ mod tests {
                 display: "Billing <ledger>".to_owned(),
             },
             part: ParameterKey::Billing,
+            document_type: DocumentType::new("urn:x", "42", "Ledger & kin").ok(),
             description: "What was charged.".to_owned(),
             columns: vec![ColumnDescription {
                 name: "amount".to_owned(),
@@ -71,6 +73,7 @@ mod tests {
             "id=\"format-ledger\"",
             "Billing &#60;ledger&#62;",
             "What was charged.",
+            "Ledger &#38; kin (<code>42</code> of <code>urn:x</code>)",
             "<code>amount</code>",
             "numeric",
             "US dollars",

@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::export::{Choices, FileKind, Interaction, JobState, ParameterKey, Protection};
+use crate::fhir::DocumentType;
 use crate::ports::{MockRecordSource, Unreadable};
 use crate::testkit::{self, FixedClock, MemoryFiles, SeededEntropy, at, record};
 use futures::stream;
@@ -211,6 +212,54 @@ async fn a_document_goes_in_only_where_its_part_was_asked_for_and_nothing_protec
         BTreeMap::from([(AuthorizationKey::Hiv, 1)])
     );
     assert_eq!((export.psychotherapy_notes, files.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_type_that_the_rules_know_protects_a_document_and_its_part_stays_the_sources() {
+    let mut mock = source(vec![]);
+    mock.checkpoint();
+    mock.expect_records()
+        .returning(|_, _| Ok(stream::empty().boxed()));
+    mock.expect_documents().returning(|_, _| {
+        let document = |name, code, protections| Document {
+            part: ParameterKey::Billing,
+            document_type: DocumentType::new("http://loinc.org", code, "x").ok(),
+            protections,
+            ..testkit::document(name, &["x"])
+        };
+        let mental = vec![Protection::Authorization(AuthorizationKey::MentalHealth)];
+        let documents = [
+            document("summary.pdf", "18842-5", vec![]),
+            document("psychiatry.pdf", "59259-2", vec![]),
+            document("twice.pdf", "59259-2", mental),
+        ];
+        Ok(stream::iter(documents.map(Ok)).boxed())
+    });
+    let mock = Arc::new(mock);
+    let files = Arc::new(MemoryFiles::default());
+    let exporter = Exporter {
+        source: mock,
+        ..exporter(source(vec![]), &files, ExportLimits::default())
+    };
+    let exported = async |authorised: bool| {
+        let mut job = testkit::job(Interaction::Form);
+        let asked = json!({"parameters": {"billing": {"enabled": true}},
+            "authorizations": {"mentalHealth": {"value": authorised}}});
+        job.customise(Choices::from_json(&asked).unwrap(), at(0))
+            .unwrap();
+        let (export, documents) = exporter.run(&job, 1, &Counter::default()).await.unwrap();
+        (export.withheld, documents)
+    };
+    let (withheld, documents) = exported(false).await;
+    assert_eq!(
+        withheld,
+        BTreeMap::from([(AuthorizationKey::MentalHealth, 2)])
+    );
+    // By its type it would go with discharge summaries, which nobody asked for.
+    assert_eq!(documents.len(), 1);
+    let kind = documents[0].document_type.as_ref().unwrap();
+    assert_eq!(kind.code(), "18842-5");
+    assert_eq!(exported(true).await.1.len(), 3);
 }
 
 #[tokio::test]
