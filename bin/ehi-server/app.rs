@@ -218,6 +218,7 @@ impl Ports {
                 files: self.files.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
+                links: Links::new(&parts.base),
                 rules: parts.rules.clone(),
                 limits: ExportLimits::default(),
             },

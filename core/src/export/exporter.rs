@@ -11,8 +11,11 @@ use futures::StreamExt;
 
 use self::content::ContentLinks;
 use self::run::Run;
+use super::archive::{About, Passing};
 use super::attachment::AttachmentWriter;
-use super::{Attachment, AuthorizationKey, Export, ExportJob, Progress, Rules, Selection, Verdict};
+use super::{
+    Attachment, AuthorizationKey, Export, ExportJob, Links, Progress, Rules, Selection, Verdict,
+};
 use crate::fhir::ResourceType;
 use crate::ports::{
     Clock, Document, Entropy, FileError, FileStore, RecordError, RecordSource, SourceError,
@@ -77,6 +80,8 @@ pub struct Exporter {
     pub clock: Arc<dyn Clock>,
     /// Names of stored documents.
     pub entropy: Arc<dyn Entropy>,
+    /// The server's URLs: archives name the page that explains their formats.
+    pub links: Links,
     /// What it goes by.
     pub rules: Rules,
     /// Bounds.
@@ -228,13 +233,30 @@ impl Exporter {
                 self.entropy.bytes(),
             )
         };
+        let (key, description) = (attachment.key, attachment.description.clone());
+        let documentation = self.links.documentation();
+        let about = About {
+            key,
+            patient: &job.patient.id,
+            description: &description,
+            documentation: &documentation,
+            now: attachment.created_at,
+        };
         let mut writer = AttachmentWriter::begin(&*self.files, job, attachment).await?;
-        let mut content = document.content;
+        let (mut content, mut passing) = (document.content, Passing::new());
         while let Some(chunk) = content.next().await {
             match chunk {
-                Ok(chunk) => writer.write(chunk).await?,
+                Ok(chunk) => {
+                    if let Some(chunk) = passing.pass(chunk) {
+                        writer.write(chunk).await?;
+                    }
+                }
                 Err(error) => return Ok(Err(error)),
             }
+        }
+        let end = passing.end();
+        for piece in end.described(about) {
+            writer.write(piece).await?;
         }
         Ok(Ok(writer.finish().await?))
     }

@@ -45,6 +45,10 @@ pub trait RecordSource: Debug + Send + Sync + 'static {
 
     /// The patient's documents that are not FHIR resources: scans, exports of legacy systems,
     /// images. None unless the source says otherwise.
+    ///
+    /// A ZIP archive without `document_reference.ndjson` is given one that lists its files. That
+    /// takes a whole archive of a single part with plain paths and no name twice, whose directory
+    /// fits in 4 MiB; others pass as they are, and staff are warned.
     async fn documents(
         &self,
         patient: &PatientId,

@@ -52,6 +52,7 @@ impl Bench {
                 files: self.files,
                 clock: self.clock,
                 entropy: Arc::new(SeededEntropy::default()),
+                links: links(),
                 rules: Rules::standard(),
                 limits: ExportLimits::default(),
             },
