@@ -34,8 +34,8 @@ use ehi_adapters::sample::{SampleOptions, patients};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::auth::ClientId;
 use ehi_core::export::{
-    Choices, Counter, ExportJob, ExportLimits, Exporter, Interaction, JobId, Kickoff, Requester,
-    Review, SensitivityRules,
+    Choices, Counter, ExportJob, ExportLimits, Exporter, Interaction, JobId, Kickoff, Links,
+    Requester, Review, SensitivityRules,
 };
 use ehi_core::ports::{Clock, Entropy, FileStore, PatientSearch, PatientSummary, RecordSource};
 use jiff::civil::date;
@@ -166,7 +166,8 @@ async fn engine(
         files,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        rules,
+        links: Links::new(&"https://ehi.example/".parse()?),
+        rules: rules.into(),
         limits: ExportLimits::default(),
     };
     let mut resources = 0;

@@ -14,7 +14,7 @@ use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::{SampleOptions, patients};
 use ehi_core::export::{
     AuthorizationKey, Choices, Counter, Export, ExportJob, ExportLimits, Exporter, Interaction,
-    JobId, Kickoff, Selection, SensitivityRules, Verdict,
+    JobId, Kickoff, Links, Selection, SensitivityRules, Verdict,
 };
 use ehi_core::fhir::Record;
 use ehi_core::ports::{FileStore, PatientSearch, PatientSummary, RecordSource};
@@ -114,7 +114,8 @@ async fn export(source: &Arc<BundleFolder>, patient: &PatientSummary, choices: C
         files: files.clone(),
         clock: Arc::new(FixedClock::at(at(0))),
         entropy: Arc::new(SeededEntropy::default()),
-        rules: rules.clone(),
+        links: Links::new(&"https://ehi.example/".parse().unwrap()),
+        rules: rules.clone().into(),
         limits: ExportLimits::default(),
     };
     let kickoff = Kickoff {

@@ -17,8 +17,8 @@ use ehi_core::auth::{
     Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, StaffSessions,
 };
 use ehi_core::export::{
-    ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
-    SensitivityRules, UploadLimits, Worker, WorkerId, WorkerSettings,
+    ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links, Rules,
+    UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
@@ -44,8 +44,8 @@ pub struct Parts {
     pub test_kickoffs: TestKickoffs,
     /// Origins whose pages may use cookies.
     pub allowed_origins: Vec<HeaderValue>,
-    /// What is protected.
-    pub rules: Arc<SensitivityRules>,
+    /// What exports go by.
+    pub rules: Rules,
     /// How many exports run at a time.
     pub workers: usize,
 }
@@ -236,6 +236,7 @@ impl Ports {
                 files: self.files.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
+                links: Links::new(&parts.base),
                 rules: parts.rules.clone(),
                 limits: ExportLimits::default(),
             },

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ehi_adapters::http::TestKickoffs;
-use ehi_core::export::{Lifetimes, SensitivityRules};
+use ehi_core::export::{DocumentRules, Lifetimes, Rules, RulesError, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
@@ -37,6 +37,10 @@ pub struct Config {
     /// The file of rules that say which records are protected; the standard ones unless given.
     #[serde(default)]
     pub sensitivity_rules: Option<PathBuf>,
+    /// The file of rules that say which part documents and reports belong to; the standard ones
+    /// unless given.
+    #[serde(default)]
+    pub document_rules: Option<PathBuf>,
     /// Kick-offs without form and review.
     #[serde(default)]
     pub test_kickoffs: bool,
@@ -158,21 +162,17 @@ impl Config {
         Ok(config)
     }
 
-    /// What is protected: the named file, or the standard rules. A file that cannot be read or
+    /// What exports go by: the named files, or the standard rules. A file that cannot be read or
     /// makes no sense is told, and the server does not start: it would let out what it should not.
-    pub fn rules(&self) -> Result<Arc<SensitivityRules>, Failure> {
-        let Some(file) = &self.sensitivity_rules else {
-            return Ok(SensitivityRules::standard());
-        };
-        let told = |what: &str, error: Box<dyn Error + Send + Sync>| {
-            let file = Path::display(file);
-            Failure::because(format!("sensitivity_rules: {file} {what}"), error)
-        };
-        let text =
-            std::fs::read_to_string(file).map_err(|error| told("cannot be read", error.into()))?;
-        let rules = SensitivityRules::parse(&text)
-            .map_err(|error| told("is no file of rules", error.into()))?;
-        Ok(Arc::new(rules))
+    pub fn rules(&self) -> Result<Rules, Failure> {
+        let mut rules = Rules::standard();
+        if let Some(file) = &self.sensitivity_rules {
+            rules.sensitivity = own_rules("sensitivity_rules", file, SensitivityRules::parse)?;
+        }
+        if let Some(file) = &self.document_rules {
+            rules.documents = own_rules("document_rules", file, DocumentRules::parse)?;
+        }
+        Ok(rules)
     }
 
     /// Whether the test kick-offs are there.
@@ -188,6 +188,21 @@ impl Config {
     pub fn origins(&self) -> Result<Vec<HeaderValue>, Failure> {
         self.allowed_origins.iter().map(origin).collect()
     }
+}
+
+/// The rules in the file that the configuration names under `key`.
+fn own_rules<T>(
+    key: &str,
+    file: &Path,
+    parse: fn(&str) -> Result<T, RulesError>,
+) -> Result<Arc<T>, Failure> {
+    let told = |what: &str, error: Box<dyn Error + Send + Sync>| {
+        Failure::because(format!("{key}: {} {what}", file.display()), error)
+    };
+    let text =
+        std::fs::read_to_string(file).map_err(|error| told("cannot be read", error.into()))?;
+    let rules = parse(&text).map_err(|error| told("is no file of such rules", error.into()))?;
+    Ok(Arc::new(rules))
 }
 
 /// An origin as browsers send it.
@@ -245,29 +260,53 @@ mod tests {
 
     #[test]
     fn own_rules_replace_the_standard_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("rules.toml");
-        let with = format!("sensitivity_rules = '{}'\n{WHOLE}", file.display());
-        let rules = |text: &str| Config::parse(text).unwrap().rules();
-        let told = |error: Failure| {
-            let cause = error.cause.as_ref().map(ToString::to_string);
-            format!("{error} {}", cause.unwrap_or_default())
-        };
-        assert!(Arc::ptr_eq(
-            &rules(WHOLE).unwrap(),
-            &SensitivityRules::standard()
-        ));
-        let missing = told(rules(&with).unwrap_err());
-        assert!(missing.contains("rules.toml cannot be read"), "{missing}");
-        std::fs::write(&file, SensitivityRules::STANDARD).unwrap();
-        assert!(rules(&with).is_ok());
-        let wrong = SensitivityRules::STANDARD.replace("[\"hiv\"]", "[\"aids\"]");
-        std::fs::write(&file, wrong).unwrap();
-        let wrong = told(rules(&with).unwrap_err());
-        assert!(
-            wrong.contains("'aids'") && wrong.contains("[[label]] number 1"),
-            "{wrong}"
-        );
+        let standard = Config::parse(WHOLE).unwrap().rules().unwrap();
+        let kept = Arc::ptr_eq(&standard.sensitivity, &SensitivityRules::standard())
+            && Arc::ptr_eq(&standard.documents, &DocumentRules::standard());
+        assert!(kept);
+        for (key, text, from, to, place) in [
+            (
+                "sensitivity_rules",
+                SensitivityRules::STANDARD,
+                "[\"hiv\"]",
+                "[\"aids\"]",
+                "[[label]] number 1",
+            ),
+            (
+                "document_rules",
+                DocumentRules::STANDARD,
+                "\"labs\"",
+                "\"aids\"",
+                "[[kind]] number 1",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("own.toml");
+            let with = format!("{key} = '{}'\n{WHOLE}", file.display());
+            let rules = || Config::parse(&with).unwrap().rules();
+            let told = || {
+                let error = rules().unwrap_err();
+                let cause = error.cause.as_ref().map(ToString::to_string);
+                format!("{error} {}", cause.unwrap_or_default())
+            };
+            let missing = told();
+            assert!(missing.contains("own.toml cannot be read"), "{missing}");
+            std::fs::write(&file, text).unwrap();
+            let own = rules().unwrap();
+            let replaced = (
+                !Arc::ptr_eq(&own.sensitivity, &standard.sensitivity),
+                !Arc::ptr_eq(&own.documents, &standard.documents),
+            );
+            assert_eq!(
+                replaced,
+                (key == "sensitivity_rules", key == "document_rules")
+            );
+            std::fs::write(&file, text.replace(from, to)).unwrap();
+            let wrong = told();
+            for part in [key, "own.toml", "'aids'", place] {
+                assert!(wrong.contains(part), "{part} is not in {wrong}");
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use ehi_adapters::http::{TestKickoffs, router};
 use ehi_adapters::picker::PatientPicker;
 use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::SampleOptions;
-use ehi_core::export::{Lifetimes, SensitivityRules};
+use ehi_core::export::{Lifetimes, Rules};
 use ehi_core::ports::RecordSource;
 use tempfile::TempDir;
 use url::Url;
@@ -100,7 +100,7 @@ async fn run_on(
         lifetimes: times(),
         test_kickoffs: TestKickoffs::On,
         allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
-        rules: SensitivityRules::standard(),
+        rules: Rules::standard(),
         workers: 2,
     };
     let wired = wire(parts, data).await?;

@@ -29,6 +29,7 @@ mod documentation;
 mod errors;
 mod files;
 mod flow;
+mod own_source;
 mod pages;
 mod parameters;
 mod process;

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::app::{App, Job, PATIENT_PASSWORD};
 use crate::browser::{http, send};
-use crate::choices::everything;
-use crate::export::lines;
+use crate::choices::{everything, only};
+use crate::export::{lines, resources};
 use crate::patients::{ANNA, anna};
 use crate::server::{Server, command};
 use crate::staff::Staff;
@@ -31,6 +31,7 @@ const QUERIES: &str = r#"
 name = "ledger"
 description = "Charges of the old billing system"
 part = "billing"
+type = { system = "https://hospital.example/papers", code = "L7", display = "Account statement" }
 format = { code = "billing-ledger", display = "Billing ledger" }
 dates = { from = "posted_on" }
 sql = "SELECT posted_on, amount, remark FROM ledger WHERE account = $patient::integer ORDER BY posted_on"
@@ -38,6 +39,20 @@ sql = "SELECT posted_on, amount, remark FROM ledger WHERE account = $patient::in
 posted_on = "Day of the posting"
 amount = "US dollars"
 remark = "What the clerk noted"
+"#;
+
+/// Rules of a hospital that files operation notes with pathology, and knows no other kinds.
+const DOCUMENT_RULES: &str = r#"
+[systems]
+loinc = ["http://loinc.org"]
+
+[[kind]]
+part = "pathology"
+in = "type"
+system = "loinc"
+source = "Decision of the records committee, 2026"
+[kind.codes]
+11504-8 = "Surgical operation note, with the pathologist's findings"
 "#;
 
 /// What `ehi-server hash-password` makes of a password.
@@ -63,6 +78,7 @@ fn serve(database_url: &str) -> Server {
     fs::create_dir(folder.path().join("records")).unwrap();
     write("records/anna.json", &anna());
     write("queries.toml", QUERIES);
+    write("documents.toml", DOCUMENT_RULES);
     write("ids.csv", &format!("ours,theirs\n{ANNA},77\n"));
     let (staff, patient) = (hash("admin-password"), hash(PATIENT_PASSWORD));
     write(
@@ -80,11 +96,13 @@ fn serve(database_url: &str) -> Server {
         "ehi.toml",
         &format!(
             "public_url = 'http://{address}'\nlisten = '{address}'\ndata = '{}'\ndirectory = '{}'\n\
+             document_rules = '{}'\n\
              [[records]]\nname = 'the EHR'\nbundles = '{}'\n\
              [[records]]\nname = 'the old billing system'\noptional = true\nids = '{}'\n\
              tables = {{ database_url = '{database_url}', queries = '{}' }}\n",
             at("data"),
             at("directory.toml"),
+            at("documents.toml"),
             at("records"),
             at("ids.csv"),
             at("queries.toml"),
@@ -136,6 +154,14 @@ async fn a_record_of_two_systems_is_chosen_reviewed_and_fetched() {
         let attachment = |told: &&Value| told["content"][0]["attachment"]["title"] == title;
         announced.iter().find(attachment).expect(title)
     };
+    let kind = &of("ledger.csv")["type"]["coding"][0];
+    assert_eq!(kind["system"], "https://hospital.example/papers");
+    assert_eq!(
+        (&kind["code"], &kind["display"]),
+        (&"L7".into(), &"Account statement".into())
+    );
+    assert!(of("ledger.csv")["date"].is_string());
+    assert!(of("note.txt")["type"].is_null());
     let ledger = &of("ledger.csv")["content"][0];
     assert_eq!(ledger["format"]["code"], "billing-ledger");
     let fetched = app
@@ -157,6 +183,7 @@ async fn a_record_of_two_systems_is_chosen_reviewed_and_fetched() {
     let page = send(http().get(documentation)).await.expect(200);
     for told in [
         "billing-ledger",
+        "Account statement (<code>L7</code>",
         "Charges of the old billing system",
         "What the clerk noted",
         "numeric",
@@ -164,4 +191,28 @@ async fn a_record_of_two_systems_is_chosen_reviewed_and_fetched() {
         assert!(page.text().contains(told), "{told}");
     }
     assert!(!server.log().contains(PATIENT_PASSWORD) && !server.log().contains("admin-password"));
+}
+
+#[tokio::test]
+async fn a_hospitals_own_rules_for_documents_are_gone_by_and_explained() {
+    let database = TestDatabase::create().await;
+    database.run(LEDGER).await;
+    let server = serve(&database.url());
+    let app = App::connect(&server, ANNA).await;
+    let job = Job::read(&app.try_kick_off("").await.expect(202));
+    app.customise(&job, &only(&["pathology"])).await.expect(200);
+    app.wait_for(&job, "retrieved").await;
+    Staff::log_in(&server).await.approve(&job).await.expect(200);
+    let manifest = app.wait_for_manifest(&job).await.json();
+    let exported = resources(&app, &manifest).await;
+    let documents: Vec<&str> = (exported.keys())
+        .filter(|(kind, _)| kind == "DocumentReference")
+        .map(|(_, id)| id.as_str())
+        .collect();
+    assert_eq!(documents, ["operative-note"]);
+
+    let page = send(http().get(server.url("/documentation"))).await;
+    let page = page.expect(200).text();
+    assert!(page.contains("Decision of the records committee, 2026"));
+    assert!(!page.contains("18842-5"), "a rule that is not in force");
 }

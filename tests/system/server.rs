@@ -82,6 +82,17 @@ impl Server {
         Self::run(command, Data::Own(folder))
     }
 
+    /// An integrator's own server: what an ignored test of this program runs, in a process of its
+    /// own as the others.
+    pub fn of_test(name: &str) -> Self {
+        let data = TempDir::new().unwrap();
+        let mut command = bare(Command::new(std::env::current_exe().unwrap()));
+        command
+            .args(["--exact", name, "--ignored", "--nocapture"])
+            .env("TMPDIR", data.path());
+        Self::run(command, Data::Own(data))
+    }
+
     fn start(records: Option<&Path>, data: Data, arguments: &[&str]) -> Self {
         let mut command = Self::demo_command(records, &data);
         command.args(arguments);
@@ -177,7 +188,11 @@ impl Drop for Server {
 
 /// The binary, with nothing of this process's environment that could configure it.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ehi-server"));
+    bare(Command::new(env!("CARGO_BIN_EXE_ehi-server")))
+}
+
+/// A command with nothing of this process's environment that could configure it.
+fn bare(mut command: Command) -> Command {
     command
         .env_clear()
         .stdin(Stdio::null())

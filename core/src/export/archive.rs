@@ -1,12 +1,18 @@
 //! Whether an archive describes what is in it.
 //!
 //! An attached ZIP archive should hold `document_reference.ndjson`, which tells what its other
-//! files are. Staff are warned of one that does not; it is attached all the same.
+//! files are. One of a record source that does not is given it (`describe`). What staff add stays
+//! as they added it; they are warned of an archive that does not describe itself.
 //!
 //! Source: Argonaut EHI Export API 0.1.0, attachments.
 
+mod describe;
+mod directory;
+
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
+
+pub(super) use self::describe::{About, Passing};
 
 /// The file that describes an archive.
 const DESCRIPTION: &[u8] = b"document_reference.ndjson";

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::archive::ArchiveLook;
 use super::{Archive, ExportJob};
+use crate::fhir::{DocumentType, Period};
 use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter, random_uuid};
 
 /// Why a text cannot name an attachment.
@@ -92,6 +93,10 @@ pub struct Attachment {
     pub description: String,
     /// How its bytes are to be read.
     pub format: DocumentFormat,
+    /// What kind of document it is, where that is known.
+    pub document_type: Option<DocumentType>,
+    /// When its matter happened, where that is known.
+    pub period: Option<Period>,
     /// Whether it is an archive that says what is in it.
     pub archive: Archive,
     /// The attempt that exported it; `None` for what staff added.
@@ -112,6 +117,8 @@ impl Attachment {
             description: title.to_string(),
             title,
             format: DocumentFormat::of_type(&content_type),
+            document_type: None,
+            period: None,
             content_type,
             size: 0,
             hash: String::new(),

@@ -11,9 +11,10 @@ use futures::StreamExt;
 
 use self::content::ContentLinks;
 use self::run::Run;
+use super::archive::{About, Passing};
 use super::attachment::AttachmentWriter;
 use super::{
-    Attachment, AuthorizationKey, Export, ExportJob, Progress, Selection, SensitivityRules, Verdict,
+    Attachment, AuthorizationKey, Export, ExportJob, Links, Progress, Rules, Selection, Verdict,
 };
 use crate::fhir::ResourceType;
 use crate::ports::{
@@ -79,8 +80,10 @@ pub struct Exporter {
     pub clock: Arc<dyn Clock>,
     /// Names of stored documents.
     pub entropy: Arc<dyn Entropy>,
-    /// What is protected.
-    pub rules: Arc<SensitivityRules>,
+    /// The server's URLs: archives name the page that explains their formats.
+    pub links: Links,
+    /// What it goes by.
+    pub rules: Rules,
     /// Bounds.
     pub limits: ExportLimits,
 }
@@ -221,6 +224,8 @@ impl Exporter {
             attempt: Some(attempt),
             description: document.description,
             format: document.format,
+            document_type: document.document_type,
+            period: document.period,
             ..Attachment::new(
                 document.name,
                 document.content_type,
@@ -228,13 +233,30 @@ impl Exporter {
                 self.entropy.bytes(),
             )
         };
+        let (key, description) = (attachment.key, attachment.description.clone());
+        let documentation = self.links.documentation();
+        let about = About {
+            key,
+            patient: &job.patient.id,
+            description: &description,
+            documentation: &documentation,
+            now: attachment.created_at,
+        };
         let mut writer = AttachmentWriter::begin(&*self.files, job, attachment).await?;
-        let mut content = document.content;
+        let (mut content, mut passing) = (document.content, Passing::new());
         while let Some(chunk) = content.next().await {
             match chunk {
-                Ok(chunk) => writer.write(chunk).await?,
+                Ok(chunk) => {
+                    if let Some(chunk) = passing.pass(chunk) {
+                        writer.write(chunk).await?;
+                    }
+                }
                 Err(error) => return Ok(Err(error)),
             }
+        }
+        let end = passing.end();
+        for piece in end.described(about) {
+            writer.write(piece).await?;
         }
         Ok(Ok(writer.finish().await?))
     }

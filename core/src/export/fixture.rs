@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Archive, Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
-    Patience, SensitivityRules, UploadLimits, WorkerId,
+    Patience, Rules, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
@@ -203,7 +203,7 @@ impl House {
                 files: 2,
                 bytes: 10,
             },
-            rules: SensitivityRules::standard(),
+            rules: Rules::standard(),
         };
         ExportService::new(ports, settings)
     }
@@ -327,6 +327,8 @@ pub fn attachment(title: &str, number: u8) -> Attachment {
         created_at: at(9),
         description: format!("Picture {number}"),
         format: DocumentFormat::of_type("image/png"),
+        document_type: None,
+        period: None,
         archive: Archive::No,
         attempt: None,
         key: Uuid::from_bytes([number; 16]),

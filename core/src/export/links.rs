@@ -7,7 +7,7 @@ use super::{AttachmentName, JobId};
 use crate::fhir::PatientId;
 
 /// What a file name keeps in a path; all else is percent-encoded.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')

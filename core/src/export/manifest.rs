@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::links::Links;
 use super::{Archive, Attachment, ExportJob, FileKind};
 use crate::auth::Quirk;
-use crate::fhir::{AttachedFile, document_reference};
+use crate::fhir::{AttachedFile, Documented, document_reference};
 
 /// The file that announces the attachments. It is made when it is fetched.
 pub const ATTACHMENTS_FILE: &str = "attachments.DocumentReference.ndjson";
@@ -115,14 +115,21 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
                 content_type: &attachment.content_type,
                 size: attachment.size,
                 title: attachment.title.as_str(),
-                hash: &attachment.hash,
-                created_at: attachment.created_at,
+                hash: Some(&attachment.hash),
+                created_at: Some(attachment.created_at),
                 format_code: &attachment.format.code,
                 format_display: &attachment.format.display,
             })
             .collect();
-        let documentation = links.documentation();
-        document_reference(&id, &job.patient.id, description, &documentation, &files)
+        let document = Documented {
+            id: &id,
+            description,
+            document_type: shared(attachments, |one| one.document_type.as_ref()),
+            date: shared(attachments, |one| Some(one.created_at)),
+            period: shared(attachments, |one| one.period),
+            files: &files,
+        };
+        document_reference(&job.patient.id, &links.documentation(), &document)
     };
     match announcement {
         Announcement::Grouped => {
@@ -138,6 +145,16 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
             text
         }
     }
+}
+
+/// What all of them have in common: only that can be told of a group.
+fn shared<'a, T: PartialEq>(
+    attachments: &'a [Attachment],
+    told: impl Fn(&'a Attachment) -> Option<T>,
+) -> Option<T> {
+    let (first, rest) = attachments.split_first()?;
+    let first = told(first);
+    rest.iter().all(|one| told(one) == first).then_some(first)?
 }
 
 /// A FHIR Attachment as the job's JSON shows it.

@@ -5,7 +5,8 @@
 //! | `job` | [`ExportJob`] and its states |
 //! | `exported` | what one run left: its files |
 //! | `request`, `parameters` | [`Choices`]: what was asked |
-//! | `selection`, `sensitivity` | what goes in, what is withheld; `rules/` has the lists of codes |
+//! | `selection`, `sensitivity` | what goes in, what is withheld |
+//! | `rules` | what both go by; `rules/` has the lists of codes |
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
 //! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
@@ -26,6 +27,7 @@ mod manifest;
 mod parameters;
 mod request;
 mod review;
+mod rules;
 mod selection;
 mod sensitivity;
 mod service;
@@ -46,8 +48,9 @@ pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };
 pub use review::{AttachError, JobPage, Upload, UploadLimits};
-pub use selection::{DocumentKind, Selection, Verdict, document_kinds, explained_types};
-pub use sensitivity::{Protection, RuleDescription, RulesError, SensitivityRules};
+pub use rules::{Rules, RulesError};
+pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
+pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
 pub use service::{
     Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };

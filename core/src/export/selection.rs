@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `place` | where each resource type belongs |
-//! | `documents` | which part a document or report belongs to |
+//! | `documents`, `kinds` | which part a document or report belongs to, and the rules for that |
 //! | `dates` | when the matter of a record happened |
 //!
 //! A record without a date goes in whenever its part was asked for: a hospital that does not know
@@ -12,18 +12,16 @@
 
 mod dates;
 mod documents;
+mod kinds;
 mod place;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use self::dates::period_of;
-pub use self::documents::{DocumentKind, document_kinds};
-use self::documents::{document_part, is_laboratory, report_part};
+use self::documents::is_laboratory;
+pub use self::kinds::{DocumentKind, DocumentRules};
 use self::place::{Place, place};
-use super::sensitivity::{Protection, SensitivityRules};
-use super::{AuthorizationKey, Choices, ParameterKey};
+use super::{AuthorizationKey, Choices, ParameterKey, Protection, Rules};
 use crate::fhir::{Period, Record, ResourceType};
 use crate::ports::Document;
 
@@ -31,7 +29,7 @@ use crate::ports::Document;
 #[derive(Debug, Clone)]
 pub struct Selection {
     choices: Choices,
-    rules: Arc<SensitivityRules>,
+    rules: Rules,
 }
 
 /// What becomes of a record.
@@ -48,8 +46,9 @@ pub enum Verdict {
 }
 
 impl Selection {
-    /// The selection these choices make, where these rules say what is protected.
-    pub fn new(choices: Choices, rules: Arc<SensitivityRules>) -> Self {
+    /// The selection these choices make, by these rules.
+    pub fn new(choices: Choices, rules: impl Into<Rules>) -> Self {
+        let rules = rules.into();
         Self { choices, rules }
     }
 
@@ -82,7 +81,7 @@ impl Selection {
     /// What becomes of this record.
     pub fn judge(&self, record: &Record) -> Verdict {
         if self.asks_for(record) {
-            self.release(&self.rules.protected_by(record))
+            self.release(&self.rules.sensitivity.protected_by(record))
         } else {
             Verdict::NotAsked
         }
@@ -90,13 +89,19 @@ impl Selection {
 
     /// What becomes of this record, where it is known to be asked for.
     pub(super) fn release_of(&self, record: &Record) -> Verdict {
-        self.release(&self.rules.protected_by(record))
+        self.release(&self.rules.sensitivity.protected_by(record))
     }
 
     /// What becomes of this document.
     pub fn judge_document(&self, document: &Document) -> Verdict {
         if self.asks_for_part(document.part, || document.period) {
-            self.release(&document.protections)
+            let mut protections = document.protections.clone();
+            if let Some(kind) = &document.document_type {
+                let by_type =
+                    (self.rules.sensitivity).protected_by_code(kind.system(), kind.code());
+                protections.extend(by_type);
+            }
+            self.release(&protections)
         } else {
             Verdict::NotAsked
         }
@@ -107,13 +112,17 @@ impl Selection {
         if protections.contains(&Protection::PsychotherapyNote) {
             return Verdict::PsychotherapyNote;
         }
-        let missing: Vec<AuthorizationKey> = (protections.iter())
-            .filter_map(|protection| match protection {
-                Protection::Authorization(key) => Some(*key),
-                Protection::PsychotherapyNote => None,
-            })
-            .filter(|&key| !self.choices.authorizes(key))
-            .collect();
+        let mut missing = Vec::new();
+        for protection in protections {
+            match protection {
+                Protection::Authorization(key)
+                    if !self.choices.authorizes(*key) && !missing.contains(key) =>
+                {
+                    missing.push(*key);
+                }
+                _ => {}
+            }
+        }
         if missing.is_empty() {
             Verdict::Included
         } else {
@@ -127,11 +136,11 @@ impl Selection {
             Place::Always => true,
             Place::Part(key) => asked(key),
             Place::Observation => !is_laboratory(record) || asked(ParameterKey::Labs),
-            Place::Report => match report_part(record) {
+            Place::Report => match self.rules.documents.report_part(record) {
                 Some(key) => asked(key),
                 None => true,
             },
-            Place::Document => asked(document_part(record)),
+            Place::Document => asked(self.rules.documents.document_part(record)),
             Place::Content => (ParameterKey::ALL.iter())
                 .any(|&key| (key.group() == 2 || key == ParameterKey::MedicalRecord) && asked(key)),
         }
@@ -157,6 +166,6 @@ pub fn explained_types() -> Vec<(ResourceType, String)> {
 /// System and code of every document type, for the test that no code is mistyped.
 #[cfg(test)]
 pub(super) fn document_codes() -> Vec<(String, String)> {
-    let codes = documents::tests::all_codes().into_iter();
+    let codes = kinds::tests::all_codes().into_iter();
     codes.map(|(_, _, system, code)| (system, code)).collect()
 }

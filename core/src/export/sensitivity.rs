@@ -35,9 +35,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::elements::{Element, element};
-pub use self::rules::{RuleDescription, RulesError};
+pub use self::rules::RuleDescription;
 use self::table::{CodeTable, Guess};
-use super::AuthorizationKey;
+use super::{AuthorizationKey, RulesError};
 use crate::fhir::{Record, ResourceType, codings};
 
 /// What a record is protected by.
@@ -126,6 +126,11 @@ impl SensitivityRules {
     /// The rules in force, for the public documentation.
     pub fn descriptions(&self) -> &[RuleDescription] {
         &self.descriptions
+    }
+
+    /// Everything that something of this code is protected by. Empty for most.
+    pub fn protected_by_code(&self, system: &str, code: &str) -> Vec<Protection> {
+        self.codes.protections(system, code).collect()
     }
 
     /// Everything a record is protected by. Empty for most.

@@ -18,7 +18,7 @@ use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
     Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
-    Requester, Review, SensitivityRules, Status,
+    Requester, Review, Rules, Status,
 };
 use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
@@ -56,8 +56,8 @@ pub struct ExportSettings {
     pub lifetimes: Lifetimes,
     /// How much staff may attach.
     pub uploads: UploadLimits,
-    /// What is protected.
-    pub rules: Arc<SensitivityRules>,
+    /// What its exports go by.
+    pub rules: Rules,
 }
 
 /// The use cases of exports.
@@ -188,8 +188,8 @@ impl ExportService {
         &self.settings.links
     }
 
-    /// What is protected, for the public documentation.
-    pub fn rules(&self) -> &SensitivityRules {
+    /// The rules that exports go by, for the public documentation.
+    pub fn rules(&self) -> &Rules {
         &self.settings.rules
     }
 

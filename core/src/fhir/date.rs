@@ -39,7 +39,7 @@ impl PartialDate {
 }
 
 /// A span of time, both ends included. An end that is `None` is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Period {
     /// First instant.
     pub start: Option<Timestamp>,

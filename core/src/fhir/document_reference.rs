@@ -1,11 +1,28 @@
-//! DocumentReference: how attachments are announced.
+//! DocumentReference: how attachments are announced, and how archives tell what is in them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::PatientId;
+use super::{DocumentType, PatientId, Period};
 
-/// One attached file, as its DocumentReference tells it.
+/// What a DocumentReference tells of a document, beside whose it is.
+#[derive(Debug, Clone)]
+pub struct Documented<'a> {
+    /// Its logical id.
+    pub id: &'a str,
+    /// What it is, in a sentence.
+    pub description: &'a str,
+    /// What kind of document it is, where that is known.
+    pub document_type: Option<&'a DocumentType>,
+    /// When the reference to it was made, where that is known.
+    pub date: Option<Timestamp>,
+    /// When its matter happened, where that is known.
+    pub period: Option<Period>,
+    /// Its files, one or more.
+    pub files: &'a [AttachedFile<'a>],
+}
+
+/// One file, as a DocumentReference tells it.
 #[derive(Debug, Clone)]
 pub struct AttachedFile<'a> {
     /// Where it is fetched.
@@ -16,10 +33,10 @@ pub struct AttachedFile<'a> {
     pub size: u64,
     /// Its name.
     pub title: &'a str,
-    /// SHA-1 in base64.
-    pub hash: &'a str,
-    /// When it was added.
-    pub created_at: Timestamp,
+    /// SHA-1 in base64, where it is known.
+    pub hash: Option<&'a str>,
+    /// When it was added, where that is known.
+    pub created_at: Option<Timestamp>,
     /// The code of its format in the documentation.
     pub format_code: &'a str,
     /// The same for people.
@@ -33,35 +50,16 @@ pub struct AttachedFile<'a> {
 ///
 /// Source: Argonaut EHI Export API 0.1.0, EHI Document Reference; FHIR R4, DocumentReference.
 pub fn document_reference(
-    id: &str,
     patient: &PatientId,
-    description: &str,
     documentation: &str,
-    files: &[AttachedFile<'_>],
+    document: &Documented<'_>,
 ) -> Value {
-    let content: Vec<Value> = files
-        .iter()
-        .map(|file| {
-            json!({
-                "attachment": {
-                    "url": file.url,
-                    "contentType": file.content_type,
-                    "size": file.size,
-                    "title": file.title,
-                    "hash": file.hash,
-                    "creation": file.created_at.to_string(),
-                },
-                "format": {
-                    "system": documentation,
-                    "code": file.format_code,
-                    "display": file.format_display,
-                },
-            })
-        })
+    let content: Vec<Value> = (document.files.iter())
+        .map(|file| content(file, documentation))
         .collect();
-    json!({
+    let mut reference = json!({
         "resourceType": "DocumentReference",
-        "id": id,
+        "id": document.id,
         "meta": {"tag": [{
             "system": "http://terminology.hl7.org/CodeSystem/ehi-export",
             "code": "ehi-export",
@@ -69,7 +67,51 @@ pub fn document_reference(
         }]},
         "status": "current",
         "subject": {"reference": format!("Patient/{patient}")},
-        "description": description,
+        "description": document.description,
         "content": content,
+    });
+    if let Some(kind) = document.document_type {
+        reference["type"] = json!({
+            "coding": [{
+                "system": kind.system(),
+                "code": kind.code(),
+                "display": kind.display(),
+            }],
+            "text": kind.display(),
+        });
+    }
+    if let Some(date) = document.date {
+        reference["date"] = date.to_string().into();
+    }
+    if let Some(period) = document.period {
+        for (end, moment) in [("start", period.start), ("end", period.end)] {
+            if let Some(moment) = moment {
+                reference["context"]["period"][end] = moment.to_string().into();
+            }
+        }
+    }
+    reference
+}
+
+fn content(file: &AttachedFile<'_>, documentation: &str) -> Value {
+    let mut attachment = json!({
+        "url": file.url,
+        "contentType": file.content_type,
+        "size": file.size,
+        "title": file.title,
+    });
+    if let Some(hash) = file.hash {
+        attachment["hash"] = hash.into();
+    }
+    if let Some(created_at) = file.created_at {
+        attachment["creation"] = created_at.to_string().into();
+    }
+    json!({
+        "attachment": attachment,
+        "format": {
+            "system": documentation,
+            "code": file.format_code,
+            "display": file.format_display,
+        },
     })
 }

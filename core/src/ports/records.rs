@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 use crate::export::{AttachmentName, ParameterKey, Protection, Selection};
-use crate::fhir::{PartialDate, PatientId, Period, Record, ResourceType, display_name};
+use crate::fhir::{
+    DocumentType, PartialDate, PatientId, Period, Record, ResourceType, display_name,
+};
 
 /// A source of patients' records: an EHR, a data warehouse, a folder of files.
 ///
@@ -43,6 +45,10 @@ pub trait RecordSource: Debug + Send + Sync + 'static {
 
     /// The patient's documents that are not FHIR resources: scans, exports of legacy systems,
     /// images. None unless the source says otherwise.
+    ///
+    /// A ZIP archive without `document_reference.ndjson` is given one that lists its files. That
+    /// takes a whole archive of a single part with plain paths and no name twice, whose directory
+    /// fits in 4 MiB; others pass as they are, and staff are warned.
     async fn documents(
         &self,
         patient: &PatientId,
@@ -66,6 +72,8 @@ pub struct FormatDescription {
     pub format: DocumentFormat,
     /// The part of the record its documents go with.
     pub part: ParameterKey,
+    /// What kind of document it is, where that is the same for all.
+    pub document_type: Option<DocumentType>,
     /// What such a document holds, for patients and developers.
     pub description: String,
     /// Its columns, where it is a table.
@@ -99,8 +107,12 @@ pub struct Document {
     pub description: String,
     /// How its bytes are to be read.
     pub format: DocumentFormat,
-    /// The part of the record it goes with.
+    /// The part of the record it goes with. The source's word is final: rules that would lead the
+    /// type elsewhere are for records that say nothing but their codes.
     pub part: ParameterKey,
+    /// What kind of document it is. A type that the sensitivity rules know protects the document,
+    /// beside its [protections](Self::protections).
+    pub document_type: Option<DocumentType>,
     /// When its matter happened; one without goes in whenever its part was asked for.
     pub period: Option<Period>,
     /// What it is protected by; empty for most.

@@ -68,6 +68,7 @@ pub fn document(name: &str, chunks: &[&'static str]) -> Document {
         description: "A scan".to_owned(),
         format: DocumentFormat::of_type("application/pdf"),
         part: ParameterKey::Other,
+        document_type: None,
         period: None,
         protections: Vec::new(),
         content: stream::iter(chunks).boxed(),

@@ -5,7 +5,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use ehi_core::export::{
-    AuthorizationKey, DocumentKind, ParameterKey, RuleDescription, document_kinds, explained_types,
+    AuthorizationKey, DocumentKind, ParameterKey, RuleDescription, explained_types,
 };
 use ehi_core::fhir::ResourceType;
 use ehi_core::ports::FormatDescription;
@@ -18,7 +18,7 @@ use super::render;
 struct DocumentationPage<'a> {
     parts: &'static [ParameterKey],
     types: Vec<(ResourceType, String)>,
-    kinds: Vec<DocumentKind>,
+    kinds: &'a [DocumentKind],
     sensitive: &'static [AuthorizationKey],
     rules: &'a [RuleDescription],
     formats: Vec<FormatDescription>,
@@ -26,12 +26,13 @@ struct DocumentationPage<'a> {
 
 /// `GET /documentation`
 pub async fn documentation(State(app): State<Shared>) -> Response {
+    let rules = app.exports.rules();
     let page = DocumentationPage {
         parts: ParameterKey::ALL,
         types: explained_types(),
-        kinds: document_kinds(),
+        kinds: rules.documents.descriptions(),
         sensitive: AuthorizationKey::ALL,
-        rules: app.exports.rules().descriptions(),
+        rules: rules.sensitivity.descriptions(),
         formats: app.exports.formats(),
     };
     render(&page, None)
@@ -40,6 +41,7 @@ pub async fn documentation(State(app): State<Shared>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ehi_core::fhir::DocumentType;
     use ehi_core::ports::{ColumnDescription, DocumentFormat};
 
     #[test]
@@ -50,6 +52,7 @@ mod tests {
                 display: "Billing <ledger>".to_owned(),
             },
             part: ParameterKey::Billing,
+            document_type: DocumentType::new("urn:x", "42", "Ledger & kin").ok(),
             description: "What was charged.".to_owned(),
             columns: vec![ColumnDescription {
                 name: "amount".to_owned(),
@@ -60,7 +63,7 @@ mod tests {
         let page = DocumentationPage {
             parts: ParameterKey::ALL,
             types: explained_types(),
-            kinds: document_kinds(),
+            kinds: &[],
             sensitive: AuthorizationKey::ALL,
             rules: &[],
             formats: vec![ledger],
@@ -70,6 +73,7 @@ mod tests {
             "id=\"format-ledger\"",
             "Billing &#60;ledger&#62;",
             "What was charged.",
+            "Ledger &#38; kin (<code>42</code> of <code>urn:x</code>)",
             "<code>amount</code>",
             "numeric",
             "US dollars",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ehi_core::export::{AttachmentName, AuthorizationKey, ParameterKey};
+use ehi_core::fhir::DocumentType;
 use serde::Deserialize;
 
 use super::TablesError;
@@ -23,6 +24,8 @@ use super::TablesError;
 /// name = "ledger"                                     # ledger.csv
 /// description = "Charges and payments on your account"
 /// part = "billing"                                    # as in the patient's form
+/// # may be left out:
+/// type = { system = "http://loinc.org", code = "34133-9", display = "Summary of episode note" }
 /// format = { code = "billing-ledger", display = "Billing ledger" }
 /// protected_by = []                                   # such as ["hiv"]; may be left out
 /// dates = { from = "posted", to = "posted" }          # may be left out, and so may `to`
@@ -38,7 +41,10 @@ use super::TablesError;
 /// - `dates` names the columns that say when the matter of a row happened. Where a patient asks
 ///   for a time, the database leaves out the rows of other times; a row without a date goes in,
 ///   an open end is open. Times without a zone, and days, are of UTC.
-/// - `protected_by` withholds the document unless each of these was authorised.
+/// - `type` says by a code what kind of document it is, and is passed on to the patient's app.
+///   `part` is final: no rule leads the document elsewhere because of its type.
+/// - `protected_by` withholds the document unless each of these was authorised, and so does a
+///   `type` that the sensitivity rules know.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableQueries {
@@ -93,6 +99,8 @@ pub(super) struct Query {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) part: ParameterKey,
+    #[serde(rename = "type")]
+    pub(super) document_type: Option<DocumentType>,
     pub(super) format: Format,
     pub(super) sql: String,
     pub(super) dates: Option<Dates>,

@@ -102,6 +102,7 @@ impl Plan {
                     display: query.format.display.clone(),
                 },
                 part: query.part,
+                document_type: query.document_type.clone(),
                 description: query.description.clone(),
                 columns: formats,
             },

@@ -244,6 +244,7 @@ impl<'a> Outlet<'a> {
             description: self.plan.dictionary.description.clone(),
             format: self.plan.dictionary.format.clone(),
             part: self.plan.dictionary.part,
+            document_type: self.plan.dictionary.document_type.clone(),
             // Its rows were chosen by their dates already.
             period: None,
             protections: self.plan.protections.clone(),

@@ -1,7 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::export::{Choices, FileKind, Interaction, JobState, ParameterKey, Protection};
+use crate::export::fixture::links;
+use crate::export::{Archive, Choices, FileKind, Interaction, JobState, ParameterKey, Protection};
+use crate::fhir::DocumentType;
 use crate::ports::{MockRecordSource, Unreadable};
 use crate::testkit::{self, FixedClock, MemoryFiles, SeededEntropy, at, record};
 use futures::stream;
@@ -13,7 +15,8 @@ fn exporter(source: MockRecordSource, files: &Arc<MemoryFiles>, limits: ExportLi
         files: files.clone(),
         clock: Arc::new(FixedClock::at(at(100))),
         entropy: Arc::new(SeededEntropy::default()),
-        rules: SensitivityRules::standard(),
+        links: links(),
+        rules: Rules::standard(),
         limits,
     }
 }
@@ -214,6 +217,54 @@ async fn a_document_goes_in_only_where_its_part_was_asked_for_and_nothing_protec
 }
 
 #[tokio::test]
+async fn a_type_that_the_rules_know_protects_a_document_and_its_part_stays_the_sources() {
+    let mut mock = source(vec![]);
+    mock.checkpoint();
+    mock.expect_records()
+        .returning(|_, _| Ok(stream::empty().boxed()));
+    mock.expect_documents().returning(|_, _| {
+        let document = |name, code, protections| Document {
+            part: ParameterKey::Billing,
+            document_type: DocumentType::new("http://loinc.org", code, "x").ok(),
+            protections,
+            ..testkit::document(name, &["x"])
+        };
+        let mental = vec![Protection::Authorization(AuthorizationKey::MentalHealth)];
+        let documents = [
+            document("summary.pdf", "18842-5", vec![]),
+            document("psychiatry.pdf", "59259-2", vec![]),
+            document("twice.pdf", "59259-2", mental),
+        ];
+        Ok(stream::iter(documents.map(Ok)).boxed())
+    });
+    let mock = Arc::new(mock);
+    let files = Arc::new(MemoryFiles::default());
+    let exporter = Exporter {
+        source: mock,
+        ..exporter(source(vec![]), &files, ExportLimits::default())
+    };
+    let kept = async |authorised: bool| {
+        let mut job = testkit::job(Interaction::Form);
+        let asked = json!({"parameters": {"billing": {"enabled": true}},
+            "authorizations": {"mentalHealth": {"value": authorised}}});
+        job.customise(Choices::from_json(&asked).unwrap(), at(0))
+            .unwrap();
+        let (export, documents) = exporter.run(&job, 1, &Counter::default()).await.unwrap();
+        (export.withheld, documents)
+    };
+    let (withheld, documents) = kept(false).await;
+    assert_eq!(
+        withheld,
+        BTreeMap::from([(AuthorizationKey::MentalHealth, 2)])
+    );
+    // By its type it would go with discharge summaries, which nobody asked for.
+    assert_eq!(documents.len(), 1);
+    let kind = documents[0].document_type.as_ref().unwrap();
+    assert_eq!(kind.code(), "18842-5");
+    assert_eq!(kept(true).await.1.len(), 3);
+}
+
+#[tokio::test]
 async fn a_document_that_is_spoiled_is_reported_and_does_not_stop_the_rest() {
     let mut mock = source(vec![]);
     mock.checkpoint();
@@ -346,4 +397,43 @@ async fn documents_of_the_source_become_attachments() {
     );
     assert_eq!(documents[0].hash, "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
     assert_eq!(files.text(&job.attachment_path(&documents[0])), "abc");
+}
+
+#[tokio::test]
+async fn an_archive_of_the_source_is_kept_with_its_description() {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    writer.start_file("page.png", options).unwrap();
+    let packed = Bytes::from(writer.finish().unwrap().into_inner());
+    let torn = packed.slice(..packed.len() - 1);
+    let mut mock = source(vec![]);
+    mock.checkpoint();
+    mock.expect_records()
+        .returning(|_, _| Ok(stream::empty().boxed()));
+    let (whole, cut) = (packed.clone(), torn.clone());
+    mock.expect_documents().return_once(move |_, _| {
+        let document = |name, content| {
+            Ok(Document {
+                content: stream::iter([Ok(content)]).boxed(),
+                ..testkit::document(name, &[])
+            })
+        };
+        let documents = [document("scans.zip", whole), document("torn.zip", cut)];
+        Ok(stream::iter(documents).boxed())
+    });
+    let files = Arc::new(MemoryFiles::default());
+    let job = testkit::job(Interaction::None);
+    let (_, documents) = exporter(mock, &files, ExportLimits::default())
+        .run(&job, 1, &Counter::default())
+        .await
+        .unwrap();
+    let kept: Vec<_> = (documents.iter())
+        .map(|one| (one.archive, one.size > packed.len() as u64))
+        .collect();
+    assert_eq!(
+        kept,
+        [(Archive::Described, true), (Archive::Undescribed, false)],
+        "staff are warned of what could not be described"
+    );
+    assert_eq!(documents[1].size, torn.len() as u64);
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::export::fixture::*;
+use crate::fhir::{DocumentType, PartialDate, Period};
+use crate::testkit::{self, at};
 
 fn job_url(job: &ExportJob, rest: &str) -> String {
     format!("https://ehi.example/jobs/{}/{rest}", job.id)
@@ -93,6 +95,53 @@ fn each_attachment_is_one_document_reference() {
             "https://ehi.example/documentation"
         );
     }
+}
+
+#[test]
+fn type_and_time_of_a_document_are_announced_where_they_are_known() {
+    let period = |text: &str| text.parse::<PartialDate>().unwrap().period();
+    let mut job = claimed();
+    let summary = Attachment {
+        document_type: DocumentType::new("http://loinc.org", "18842-5", "Discharge summary").ok(),
+        period: Some(period("2019-05-06")),
+        ..attachment("a.pdf", 1)
+    };
+    let since = Attachment {
+        period: Some(Period {
+            end: None,
+            ..period("2020")
+        }),
+        ..attachment("b.pdf", 2)
+    };
+    let plain = attachment("c.pdf", 3);
+    job.retrieved(testkit::export(1), vec![summary, since, plain], at(10))
+        .unwrap();
+    let announced = lines(&job, Announcement::Each);
+    let coding = json!(
+        {"system": "http://loinc.org", "code": "18842-5", "display": "Discharge summary"}
+    );
+    assert_eq!(
+        announced[0]["type"],
+        json!({"coding": [coding], "text": "Discharge summary"})
+    );
+    assert_eq!(
+        announced[0]["context"],
+        json!({"period":
+            {"start": "2019-05-06T00:00:00Z", "end": "2019-05-06T23:59:59.999999999Z"}})
+    );
+    assert_eq!(
+        announced[1]["context"],
+        json!({"period": {"start": "2020-01-01T00:00:00Z"}})
+    );
+    for resource in &announced {
+        assert_eq!(resource["date"], "2024-01-01T00:00:09Z");
+    }
+    let bare = announced[2].as_object().unwrap();
+    assert!(!bare.contains_key("type") && !bare.contains_key("context"));
+    // Of a group only what is true of all of it.
+    let group = &lines(&job, Announcement::Grouped)[0];
+    assert!(group["type"].is_null() && group["context"].is_null());
+    assert_eq!(group["date"], "2024-01-01T00:00:09Z");
 }
 
 #[test]

@@ -38,9 +38,7 @@ pub(super) fn explained(resource_type: ResourceType) -> String {
         Place::Always => "in every export".to_owned(),
         Place::Part(key) => key.key().to_owned(),
         Place::Observation => format!("{}; others in every export", ParameterKey::Labs.key()),
-        Place::Report => {
-            "by its section: labs, pathology, radiology; others in every export".to_owned()
-        }
+        Place::Report => "by its section or its code, see below; others in every export".to_owned(),
         Place::Document => "by its type, see below".to_owned(),
         Place::Content => "with the document it belongs to".to_owned(),
     }

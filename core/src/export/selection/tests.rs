@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::export::SensitivityRules;
 use crate::testkit::record;
 
 mod properties;

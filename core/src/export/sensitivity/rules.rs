@@ -6,25 +6,8 @@ use serde::Deserialize;
 
 use super::table::{CodeTable, Guess, LONGEST_CODE, STEM, stem};
 use super::{Protection, SensitivityRules};
-use crate::export::AuthorizationKey;
+use crate::export::{AuthorizationKey, RulesError};
 use crate::fhir::ResourceType;
-
-/// Why a rule file was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RulesError {
-    /// Not TOML, or not of the shape rules have; says where.
-    #[error("the rules cannot be read: {0}")]
-    Syntax(String),
-    /// A rule makes no sense.
-    #[error("{rule}: {message}")]
-    Rule {
-        /// Which one: `[[code]] number 3`.
-        rule: String,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

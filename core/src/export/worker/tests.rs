@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::export::fixture::*;
-use crate::export::{ExportLimits, JobState, Progress, Review, SensitivityRules};
+use crate::export::{ExportLimits, JobState, Progress, Review, Rules};
 use crate::fhir::Record;
 use crate::ports::{
     FileError, FileStore, MockFileStore, MockJobStore, MockRecordSource, RecordError, RecordStream,
@@ -55,7 +55,8 @@ impl Bench {
                 files: self.files,
                 clock: self.clock,
                 entropy: Arc::new(SeededEntropy::default()),
-                rules: SensitivityRules::standard(),
+                links: links(),
+                rules: Rules::standard(),
                 limits: ExportLimits::default(),
             },
             settings: WorkerSettings {

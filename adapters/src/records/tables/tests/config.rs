@@ -31,6 +31,13 @@ fn mistakes_in_the_file_are_told() {
         (with("$patient", "$body$x$body$"), "$body"),
         (format!("[limits]\nconnections = 0\n{good}"), "1 to 86400"),
         (format!("[limits]\nmemory = 1\n{good}"), "memory"),
+        (
+            with(
+                "sql",
+                "type = { system = 'loinc', code = '1', display = 'x' }\nsql",
+            ),
+            "http://loinc.org",
+        ),
         (with("sql", "protected_by = ['hivv']\nsql"), "hivv"),
     ] {
         let error = refused(&file);

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use ehi_core::export::{AuthorizationKey, ParameterKey, Protection, Verdict};
+use ehi_core::fhir::DocumentType;
 use ehi_core::ports::{PatientSearch, SourceError};
 
 use super::*;
@@ -70,7 +71,9 @@ async fn a_patient_gets_their_own_rows_and_no_empty_tables() {
 #[tokio::test]
 async fn a_document_says_what_decisions_about_it_need() {
     let database = TestDatabase::create().await;
-    let file = query(GOOD, &["x"]).replace("sql =", "protected_by = ['hiv', 'other']\nsql =");
+    let told = "type = { system = 'http://loinc.org', code = '18842-5', display = 'Discharge summary' }\n\
+        protected_by = ['hiv', 'other']\nsql =";
+    let file = query(GOOD, &["x"]).replace("sql =", told);
     let source = open(&database, &file).await.unwrap();
     let mut stream = documents(&source, "p").await;
     let document = next(&mut stream).await;
@@ -80,6 +83,9 @@ async fn a_document_says_what_decisions_about_it_need() {
         (document.format.code.as_str(), document.description.as_str()),
         ("table", "A table")
     );
+    let summary = DocumentType::new("http://loinc.org", "18842-5", "Discharge summary").ok();
+    assert_eq!(document.document_type, summary);
+    assert_eq!(source.formats()[0].document_type, summary);
     let keys = [AuthorizationKey::Hiv, AuthorizationKey::Other];
     assert_eq!(document.protections, keys.map(Protection::Authorization));
     let billing = asking(&json!({"billing": {"enabled": true}}));

@@ -11,7 +11,7 @@ use crate::fhir::Record;
 
 type Kinds = Vec<(ParameterKey, bool, String, String)>;
 
-static KINDS: LazyLock<Kinds> = LazyLock::new(documents::tests::all_codes);
+static KINDS: LazyLock<Kinds> = LazyLock::new(kinds::tests::all_codes);
 
 /// A record of any type, perhaps with a date, perhaps with a code or label of a rule.
 fn any_record() -> impl Strategy<Value = Record> {

@@ -91,7 +91,7 @@ fn every_type_goes_with_its_part() {
 
 #[test]
 fn every_code_of_the_file_leads_to_its_part() {
-    let codes = documents::tests::all_codes();
+    let codes = kinds::tests::all_codes();
     assert!(codes.len() > 100, "{}", codes.len());
     for (part, is_type, system, code) in codes {
         let concept = json!({"coding": [{"system": system, "code": code}]});
@@ -104,13 +104,21 @@ fn every_code_of_the_file_leads_to_its_part() {
             let with = |name: &str| json!({"resourceType": name, "category": [concept]});
             (with("DocumentReference"), with("DiagnosticReport"))
         };
-        assert_eq!(report_part(&record(&report)), Some(part), "{report}");
+        assert_eq!(
+            DocumentRules::standard().report_part(&record(&report)),
+            Some(part),
+            "{report}"
+        );
         let expected = if part.group() == 2 {
             part
         } else {
             ParameterKey::Other
         };
-        assert_eq!(document_part(&record(&document)), expected, "{document}");
+        assert_eq!(
+            DocumentRules::standard().document_part(&record(&document)),
+            expected,
+            "{document}"
+        );
     }
 }
 
@@ -122,7 +130,7 @@ fn pictures_are_photographs_unless_their_type_says_otherwise() {
         for (name, value) in extra.as_object().unwrap() {
             document[name] = value.clone();
         }
-        document_part(&record(&document))
+        DocumentRules::standard().document_part(&record(&document))
     };
     let typed = |code: &str| json!({"type": {"coding": [{"system": LOINC, "code": code}]}});
     assert_eq!(document("image/jpeg", json!({})), ParameterKey::Photographs);
