@@ -189,6 +189,7 @@ impl Ports {
     fn patients(&self, parts: &Parts) -> PatientSessions {
         PatientSessions {
             login: parts.patient_login.clone(),
+            guard: Arc::default(),
             source: self.source.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
@@ -201,6 +202,7 @@ impl Ports {
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
             login: parts.directory.clone(),
+            guard: Arc::default(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             clock: self.clock.clone(),
