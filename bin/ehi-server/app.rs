@@ -12,7 +12,8 @@ use ehi_adapters::keys::RsaKeys;
 use ehi_adapters::memory::{LogAudit, MemoryGrants, MemoryJobs, MemorySessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, StaffSessions,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginGuard, PatientSessions,
+    StaffSessions,
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
@@ -25,6 +26,7 @@ use ehi_core::ports::{
 use url::Url;
 
 use crate::Failure;
+use crate::edge::RequestLimits;
 
 /// What one deployment differs in from another.
 pub struct Parts {
@@ -46,6 +48,8 @@ pub struct Parts {
     pub rules: Arc<SensitivityRules>,
     /// How many exports run at a time.
     pub workers: usize,
+    /// What is asked of requests.
+    pub requests: RequestLimits,
 }
 
 /// Every lifetime.
@@ -90,6 +94,8 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
     let settings = HttpSettings {
         test_kickoffs: parts.test_kickoffs,
         allowed_origins: parts.allowed_origins.clone(),
+        strict_transport: parts.requests.strict_transport,
+        rates: parts.requests.rates,
         // Room for the boundaries and headers between the files.
         upload_bytes: usize::try_from(UPLOADS.bytes)
             .unwrap_or(usize::MAX)
@@ -189,7 +195,7 @@ impl Ports {
     fn patients(&self, parts: &Parts) -> PatientSessions {
         PatientSessions {
             login: parts.patient_login.clone(),
-            guard: Arc::default(),
+            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             source: self.source.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
@@ -202,7 +208,7 @@ impl Ports {
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
             login: parts.directory.clone(),
-            guard: Arc::default(),
+            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             clock: self.clock.clone(),

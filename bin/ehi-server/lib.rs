@@ -10,6 +10,7 @@
 pub mod app;
 pub mod config;
 pub mod demo;
+pub mod edge;
 pub mod log;
 pub mod password;
 pub mod sample;
