@@ -116,76 +116,64 @@ impl Throttle {
 /// How many buckets there may be.
 const BUCKETS: usize = 20_000;
 
-/// A token bucket for each of those who come. Of bounded size.
+/// For each of those who come, until when what they did is paid for: one time takes its share of a
+/// minute, and the burst may be ahead of the clock (the generic cell rate algorithm). Of bounded
+/// size.
 #[derive(Debug)]
 pub struct Buckets<K> {
     quota: Quota,
-    buckets: Mutex<HashMap<K, Bucket>>,
-}
-
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Timestamp,
+    paid: Mutex<HashMap<K, Timestamp>>,
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Full buckets.
+    /// Nobody came yet.
     pub fn new(quota: Quota) -> Self {
         Self {
             quota,
-            buckets: Mutex::default(),
+            paid: Mutex::default(),
         }
     }
 
     /// Counts one who comes.
     pub fn take(&self, key: K, now: Timestamp) -> Result<(), TooOften> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= BUCKETS {
-            self.make_room(&mut buckets, now);
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        if paid.len() >= BUCKETS {
+            self.make_room(&mut paid, now);
         }
-        let full = Bucket {
-            tokens: self.most(),
-            at: now,
-        };
-        let bucket = buckets.entry(key).or_insert(full);
-        self.refill(bucket, now);
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            return Ok(());
+        let until = paid.entry(key).or_insert(now);
+        let wait = ahead(*until, now).saturating_sub(self.most_ahead());
+        if !wait.is_zero() {
+            return Err(TooOften(wait));
         }
-        let missing = 1.0 - bucket.tokens;
-        let wait = Duration::try_from_secs_f64(missing / self.a_second());
-        Err(TooOften(wait.unwrap_or(Duration::MAX)))
+        let one = (*until).max(now).saturating_add(self.share());
+        *until = one.unwrap_or(Timestamp::MAX);
+        Ok(())
     }
 
-    /// A bucket that is full again says nothing. Where that makes no room, those go that say
-    /// little, and at last all: whoever has so many addresses is not to be stopped here.
-    fn make_room(&self, buckets: &mut HashMap<K, Bucket>, now: Timestamp) {
-        for full in [self.most(), self.most() / 2.0, 0.0] {
-            buckets.retain(|_, bucket| {
-                self.refill(bucket, now);
-                bucket.tokens < full
-            });
-            if buckets.len() <= BUCKETS / 4 * 3 {
+    /// Who is not ahead has nothing to be remembered. Where that makes no room, those go who are
+    /// little ahead, and at last all: whoever has so many addresses is not to be stopped here.
+    fn make_room(&self, paid: &mut HashMap<K, Timestamp>, now: Timestamp) {
+        for little in [Duration::ZERO, self.most_ahead() / 2, Duration::MAX] {
+            paid.retain(|_, until| ahead(*until, now) > little);
+            if paid.len() <= BUCKETS / 4 * 3 {
                 return;
             }
         }
     }
 
-    fn refill(&self, bucket: &mut Bucket, now: Timestamp) {
-        let seconds = now.duration_since(bucket.at).as_secs_f64().max(0.0);
-        bucket.tokens = (bucket.tokens + seconds * self.a_second()).min(self.most());
-        bucket.at = now;
+    fn share(&self) -> Duration {
+        Duration::from_mins(1) / self.quota.a_minute.max(1)
     }
 
-    fn most(&self) -> f64 {
-        f64::from(self.quota.burst.max(1))
+    fn most_ahead(&self) -> Duration {
+        self.share()
+            .saturating_mul(self.quota.burst.saturating_sub(1))
     }
+}
 
-    fn a_second(&self) -> f64 {
-        f64::from(self.quota.a_minute.max(1)) / 60.0
-    }
+/// How far an instant is in the future.
+fn ahead(instant: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(instant.duration_since(now)).unwrap_or_default()
 }
 
 impl From<TooOften> for Problem {
@@ -271,7 +259,7 @@ mod tests {
         while buckets.take(0, at(0)).is_ok() {}
         for key in 1..100_000 {
             buckets.take(key, at(0)).unwrap();
-            assert!(buckets.buckets.lock().unwrap().len() <= BUCKETS);
+            assert!(buckets.paid.lock().unwrap().len() <= BUCKETS);
         }
         assert!(buckets.take(0, at(0)).is_err());
     }
