@@ -14,7 +14,8 @@ use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryJobs, MemorySessions
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, StaffSessions,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginGuard, PatientSessions,
+    StaffSessions,
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links, Rules,
@@ -27,6 +28,7 @@ use ehi_core::ports::{
 use url::Url;
 
 use crate::Failure;
+use crate::edge::RequestLimits;
 
 /// What one deployment differs in from another.
 pub struct Parts {
@@ -48,6 +50,8 @@ pub struct Parts {
     pub rules: Rules,
     /// How many exports run at a time.
     pub workers: usize,
+    /// What is asked of requests.
+    pub requests: RequestLimits,
 }
 
 /// Every lifetime.
@@ -95,6 +99,8 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
     let settings = HttpSettings {
         test_kickoffs: parts.test_kickoffs,
         allowed_origins: parts.allowed_origins.clone(),
+        strict_transport: parts.requests.strict_transport,
+        rates: parts.requests.rates,
         // Room for the boundaries and headers between the files.
         upload_bytes: usize::try_from(UPLOADS.bytes)
             .unwrap_or(usize::MAX)
@@ -197,6 +203,7 @@ impl Ports {
     fn patients(&self, parts: &Parts) -> PatientSessions {
         PatientSessions {
             login: parts.patient_login.clone(),
+            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             source: self.source.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
@@ -209,6 +216,7 @@ impl Ports {
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
             login: parts.directory.clone(),
+            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             clock: self.clock.clone(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use ehi_adapters::http::TestKickoffs;
+use ehi_adapters::http::{Edge, StrictTransport, TestKickoffs};
 use ehi_core::export::{DocumentRules, Lifetimes, Rules, RulesError, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::app::Times;
+use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
 use crate::sources::SourceConfig;
 
 /// The whole file.
@@ -53,6 +54,22 @@ pub struct Config {
     /// When things expire.
     #[serde(default)]
     pub lifetimes: LifetimesConfig,
+    /// The certificate, where TLS ends here.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Whether browsers are told to come back over TLS alone.
+    #[serde(default = "yes")]
+    pub strict_transport: bool,
+    /// Who may say from where a request came.
+    #[serde(default)]
+    pub proxies: ProxiesConfig,
+    /// What one client may take of the server.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn two() -> usize {
@@ -116,7 +133,7 @@ impl LifetimesConfig {
 
 /// A duration as people write it.
 #[derive(Debug, Clone, Copy)]
-struct HumanDuration(Duration);
+pub(crate) struct HumanDuration(pub Duration);
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -156,10 +173,32 @@ impl Config {
         };
         if config.public_url.scheme() == "http" && !local {
             return Err(Failure::new(
-                "public_url has to be https: health records and passwords must not travel in the clear. Put a TLS proxy in front and name its URL",
+                "public_url has to be https: health records and passwords must not travel in the clear. Name a certificate in [tls], or put a TLS proxy in front, and name the https URL",
+            ));
+        }
+        if config.public_url.scheme() == "http" && config.tls.is_some() {
+            return Err(Failure::new(
+                "public_url has to be https, since there is a certificate in [tls]",
             ));
         }
         Ok(config)
+    }
+
+    /// How the listener deals with connections. Reads the certificate.
+    pub fn edge(&self) -> Result<Edge, Failure> {
+        edge(self.tls.as_ref(), &self.proxies, &self.limits)
+    }
+
+    /// What is asked of requests.
+    pub fn requests(&self) -> RequestLimits {
+        RequestLimits {
+            strict_transport: if self.strict_transport {
+                StrictTransport::On
+            } else {
+                StrictTransport::Off
+            },
+            ..self.limits.requests()
+        }
     }
 
     /// What exports go by: the named files, or the standard rules. A file that cannot be read or
@@ -330,6 +369,52 @@ mod tests {
             assert!(with(text).is_err(), "{text}");
         }
         assert!(told(&format!("{WHOLE}[lifetimes]\nfinishd = '1h'\n")).contains("finishd"));
+    }
+
+    #[test]
+    fn the_network_is_dealt_with_as_the_sections_say() {
+        let text = format!(
+            "{WHOLE}strict_transport = false\n[proxies]\ntrusted = ['10.0.0.0/8', '127.0.0.1', 'fd00::/8']\nheader = 'Forwarded'\n\
+             [limits]\nconnections = 5\nhead_time = '3s'\nlogins_per_address = 7\nlogin_wait = '9s'\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        let edge = config.edge().unwrap();
+        assert!(edge.proxies.trusts("10.1.2.3".parse().unwrap()));
+        assert!(edge.proxies.trusts("127.0.0.1".parse().unwrap()));
+        assert!(!edge.proxies.trusts("127.0.0.2".parse().unwrap()));
+        assert_eq!(edge.limits.connections, 5);
+        assert_eq!(edge.limits.head_time, Duration::from_secs(3));
+        let requests = config.requests();
+        assert_eq!(requests.rates.logins_per_address.a_minute, 7);
+        assert_eq!(requests.patience.longest, Duration::from_secs(9));
+        assert_eq!(requests.strict_transport, StrictTransport::Off);
+        let standard = Config::parse(WHOLE).unwrap();
+        assert!(standard.edge().unwrap().proxies.trusted.is_empty());
+        assert_eq!(standard.requests().strict_transport, StrictTransport::On);
+        for (wrong, about) in [
+            ("[limits]\nconnections = 0\n", "nobody"),
+            ("[limits]\nconections = 5\n", "conections"),
+            ("[proxies]\ntrusted = ['somewhere']\n", "somewhere"),
+            (
+                "[proxies]\ntrusted = []\nheader = 'X-Real-IP'\n",
+                "X-Real-IP",
+            ),
+            ("[tls]\ncertificate = 'a.pem'\n", "key"),
+        ] {
+            assert!(told(&format!("{WHOLE}{wrong}")).contains(about), "{wrong}");
+        }
+        let local = WHOLE.replace("https://ehi.example.org", "http://localhost");
+        let tls = "[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n";
+        assert!(told(&format!("{local}{tls}")).contains("https"));
+        let missing = Config::parse(&format!("{WHOLE}{tls}")).unwrap().edge();
+        assert!(
+            missing
+                .unwrap_err()
+                .cause
+                .unwrap()
+                .to_string()
+                .contains("a.pem")
+        );
     }
 
     #[test]

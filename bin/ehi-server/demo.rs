@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::RawQuery;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args;
 use ehi_adapters::directory::Directory;
-use ehi_adapters::http::{TestKickoffs, router};
+use ehi_adapters::http::{Edge, TestKickoffs, router_with};
 use ehi_adapters::picker::PatientPicker;
 use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::SampleOptions;
@@ -24,6 +24,7 @@ use url::Url;
 use crate::Failure;
 use crate::app::{Parts, Times, wire};
 use crate::config::origin;
+use crate::edge::RequestLimits;
 use crate::log::say;
 use crate::{sample, start};
 
@@ -102,12 +103,13 @@ async fn run_on(
         allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
         rules: Rules::standard(),
         workers: 2,
+        requests: RequestLimits::generous(),
     };
     let wired = wire(parts, data).await?;
     let walk = Walk::new(&base);
-    let router = router(wired.app.clone()).merge(walk.routes());
+    let router = router_with(wired.app.clone(), walk.routes());
     say(&walk.greeting(about));
-    start::run(listener, router, wired).await
+    start::run(listener, router, wired, Edge::default()).await
 }
 
 fn temporary_folder() -> Result<TempDir, Failure> {
@@ -293,11 +295,10 @@ fn page(title: &str, body: &str) -> Response {
          <title>{title}</title><link rel=\"icon\" href=\"/assets/icon.svg\"><link rel=\"stylesheet\" href=\"/assets/ehi.css\"></head>\
          <body><header><p>Health record export</p></header><main>{body}</main></body></html>"
     );
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (axum::http::header::CONTENT_SECURITY_POLICY, policy),
-        (axum::http::header::REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, policy),
     ];
     (headers, html).into_response()
 }

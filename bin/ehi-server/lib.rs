@@ -11,6 +11,7 @@ pub mod app;
 pub mod audit;
 pub mod config;
 pub mod demo;
+pub mod edge;
 pub mod log;
 pub mod password;
 pub mod sample;

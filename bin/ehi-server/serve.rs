@@ -56,12 +56,14 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         allowed_origins: config.origins()?,
         rules: config.rules()?,
         workers: config.workers.max(1),
+        requests: config.requests(),
     };
+    let edge = config.edge()?;
     let wired = wire(parts, &config.data).await?;
     let listener = start::listen(config.listen).await?;
     tracing::info!(listen = %config.listen, public_url = %config.public_url, "ehi-server is ready");
     let router = router(wired.app.clone());
-    start::run(listener, router, wired).await
+    start::run(listener, router, wired, edge).await
 }
 
 fn read(file: &Path, what: &str) -> Result<String, Failure> {

@@ -1,12 +1,14 @@
 //! Running what was wired: workers, sweep, listener, and the end of it all.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use ehi_adapters::http::{App, ServeLimits, serve};
+use ehi_adapters::http::{App, Edge, Reload, Tls, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,7 +25,13 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Runs until Ctrl-C or SIGTERM: then no new connection is accepted, running requests and exports
 /// come to their end or are given back to the queue.
-pub async fn run(listener: TcpListener, router: Router, wired: Wired) -> Result<(), Failure> {
+pub async fn run(
+    listener: TcpListener,
+    router: Router,
+    wired: Wired,
+    mut edge: Edge,
+) -> Result<(), Failure> {
+    edge.limits.connections = room_for(edge.limits.connections);
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
     for worker in wired.workers {
@@ -31,8 +39,11 @@ pub async fn run(listener: TcpListener, router: Router, wired: Wired) -> Result<
         background.spawn(async move { worker.run(stopped).await });
     }
     background.spawn(sweep(wired.app.clone(), wired.sweep, stopped.clone()));
+    if let Some(tls) = edge.tls.clone() {
+        background.spawn(keep_certificate(tls, hang_up()?, stopped.clone()));
+    }
     let asked = end_asked()?;
-    serve(listener, router, ServeLimits::default(), asked).await;
+    serve(listener, router, edge, asked).await;
     tracing::info!("shutting down");
     stop.send_replace(true);
     while background.join_next().await.is_some() {}
@@ -40,13 +51,74 @@ pub async fn run(listener: TcpListener, router: Router, wired: Wired) -> Result<
     Ok(())
 }
 
+/// Lets the process open as many files as it may, and tells how many connections fit into that.
+fn room_for(connections: usize) -> usize {
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    let raised = setrlimit(Resource::Nofile, most);
+    let files = match raised {
+        Ok(()) => now.maximum,
+        Err(_) => now.current,
+    };
+    let room = files.map_or(usize::MAX, |files| {
+        let left = files.saturating_sub(OTHER_FILES).max(1);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    });
+    if room < connections {
+        tracing::warn!(
+            connections = room,
+            "fewer connections than configured: the process may not open more files (ulimit -n)"
+        );
+    }
+    room.min(connections)
+}
+
+/// Files that are not connections: exports, uploads, and the connections to other systems.
+const OTHER_FILES: u64 = 200;
+
+/// How often is looked whether there is a new certificate.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Takes a new certificate when there is one: on SIGHUP at once, otherwise soon.
+async fn keep_certificate(tls: Arc<Tls>, mut hang_up: Signal, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            _ = hang_up.recv() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let tls = tls.clone();
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(Reload::Unchanged)) => {}
+            Ok(Ok(Reload::Changed)) => tracing::info!("a new certificate is in use"),
+            Ok(Err(error)) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the new certificate cannot be used; the one before stays"
+            ),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "looking for a new certificate failed"
+            ),
+        }
+    }
+}
+
+/// Heard when somebody asks to read the certificate anew.
+fn hang_up() -> Result<Signal, Failure> {
+    listen_for(SignalKind::hangup())
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::because("signals cannot be listened for", error))
+}
+
 /// Done when somebody asks the process to end.
 fn end_asked() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::because("signals cannot be listened for", error))
-    };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let mut terminate = listen_for(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -148,11 +148,26 @@ impl Server {
         self.log.text()
     }
 
+    /// Sends it a signal such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let mut kill = Command::new("kill");
+        let sent = kill.args([&format!("-{name}"), &id]).status();
+        assert!(sent.unwrap().success(), "no signal could be sent");
+    }
+
+    /// The memory it has now, in KiB.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse().unwrap()
+    }
+
     /// Sends what Ctrl-C sends and returns how the process ended.
     pub fn shutdown(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
-        assert!(sent.success(), "no signal could be sent");
+        self.signal("INT");
         wait_for_exit(&mut self.child, STOP).expect("it does not stop in time")
     }
 }
@@ -286,10 +301,13 @@ fn wait_for_address(child: &mut Child, log: &Log) -> Url {
 
 /// The address a whole line tells: `… http://127.0.0.1:49152 …`.
 fn address_in(line: &str) -> Option<Url> {
-    const START: &str = "http://127.0.0.1:";
-    let (_, rest) = line.strip_suffix('\n')?.split_once(START)?;
-    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Url::parse(&format!("{START}{port}"))
-        .ok()
-        .filter(|url| url.port().is_some_and(|port| port != 0))
+    ["http://127.0.0.1:", "https://127.0.0.1:"]
+        .into_iter()
+        .find_map(|start| {
+            let (_, rest) = line.strip_suffix('\n')?.split_once(start)?;
+            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Url::parse(&format!("{start}{port}"))
+                .ok()
+                .filter(|url| url.port().is_some_and(|port| port != 0))
+        })
 }

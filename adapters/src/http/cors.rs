@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{self, HeaderName, HeaderValue, ORIGIN};
+use axum::http::header::{
+    self, AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN, USER_AGENT,
+};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::error::{Admin, Problem};
+use super::error::{Admin, Problem, by_path};
 use super::{App, Shared};
 
 /// What an app needs to read of an answer.
@@ -51,34 +53,81 @@ fn shared() -> CorsLayer {
         .max_age(Duration::from_mins(10))
 }
 
-/// Refuses changes that another site's page makes the browser ask for.
+/// Refuses changes to the admin API that another site's page makes the browser ask for.
 pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let changes = !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
     // Logging out by GET changes something too.
-    let changes = changes || request.uri().path().ends_with("/logout");
-    if changes && is_foreign(request.headers(), &app) {
+    let changes = is_change(request.method()) || request.uri().path().ends_with("/logout");
+    let sender = Sender::of(request.headers(), &app);
+    // A browser of today says from where it sends a cookie. What looks like one and does not is
+    // too old to be protected; other clients, such as curl, have no pages that could mislead them.
+    let unprotected = sender == Sender::Untold
+        && (says_null(request.headers()) || is_silent_browser(request.headers()));
+    if changes && (sender == Sender::Foreign || unprotected) {
         let message = "This call came from a page of another site. Name its origin in the configuration if it may.";
         return Admin(Problem::forbidden(message)).into_response();
     }
     next.run(request).await
 }
 
-/// Whether a page that is neither this server's nor of a named origin made the browser send it.
-fn is_foreign(headers: &HeaderMap, app: &App) -> bool {
-    match headers.get(ORIGIN) {
-        Some(origin) => {
-            let named = app.settings.allowed_origins.contains(origin);
-            !named && !is_own(origin, app.exports.links().base())
-        }
-        // Browsers that leave out Origin say this instead; other clients say neither.
-        None => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-            None | Some(b"same-origin" | b"none") => false,
-            Some(_) => true,
-        },
+/// Refuses a form of a patient's page that another site's page sends. What comes with a token of
+/// its own needs no cookie, so it may come from everywhere; and the forms carry a token of their
+/// cookie besides, so a browser that does not say from where they come is not in the way.
+pub async fn guard_forms(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let by_token = request.headers().contains_key(AUTHORIZATION);
+    let foreign = Sender::of(request.headers(), &app) == Sender::Foreign;
+    if is_change(request.method()) && !by_token && foreign {
+        let message = "This form was sent by a page of another site. Please begin at the app or page you came from.";
+        return by_path(request.uri().path(), Problem::forbidden(message));
     }
+    next.run(request).await
+}
+
+fn is_change(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whose page made the browser send a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    /// This server's, or one of a named origin; or the user did it by hand.
+    Friend,
+    /// Another site's.
+    Foreign,
+    /// Nothing is said: an old browser, or none.
+    Untold,
+}
+
+impl Sender {
+    fn of(headers: &HeaderMap, app: &App) -> Self {
+        match headers.get(ORIGIN).filter(|_| !says_null(headers)) {
+            Some(origin) => {
+                let named = app.settings.allowed_origins.contains(origin);
+                if named || is_own(origin, app.exports.links().base()) {
+                    Self::Friend
+                } else {
+                    Self::Foreign
+                }
+            }
+            // Our own pages say no origin: their policy is to tell nobody where they are. What
+            // follows no page can make a browser say.
+            None => match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+                Some(b"same-origin" | b"none") => Self::Friend,
+                Some(_) => Self::Foreign,
+                None => Self::Untold,
+            },
+        }
+    }
+}
+
+/// Whether the sender hides its origin.
+fn says_null(headers: &HeaderMap) -> bool {
+    headers.get(ORIGIN).is_some_and(|origin| origin == "null")
+}
+
+/// Every browser's name begins so.
+fn is_silent_browser(headers: &HeaderMap) -> bool {
+    let name = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    headers.contains_key(COOKIE) && name.is_some_and(|name| name.starts_with(b"Mozilla/"))
 }
 
 fn is_own(origin: &HeaderValue, base: &str) -> bool {

@@ -1,8 +1,10 @@
 //! How failures are told: as OperationOutcome, as JSON of the admin API, or as a page.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{SessionError, TokenError};
 use ehi_core::export::{AttachError, InvalidChoices, Status, UseCaseError};
@@ -21,6 +23,8 @@ pub struct Problem {
     status: StatusCode,
     code: IssueCode,
     message: String,
+    /// When it may be tried again.
+    retry: Option<Duration>,
 }
 
 impl Problem {
@@ -29,6 +33,7 @@ impl Problem {
             status,
             code,
             message: message.into(),
+            retry: None,
         }
     }
 
@@ -53,15 +58,31 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, message)
     }
 
+    /// Whoever asks came too often.
+    pub fn too_often(wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        let message = format!("That was too often. Please wait {seconds} s and try again.");
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self {
+            retry: Some(wait),
+            ..Self::new(status, IssueCode::Throttled, message)
+        }
+    }
+
+    /// The header that says when to come again.
+    pub fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+        (RETRY_AFTER, HeaderValue::from(whole_seconds(wait)))
+    }
+
     /// Something below does not answer. The operator reads the cause; the client does not.
     fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "a request failed");
         let message = "The server cannot answer right now. Please try again in a moment.";
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            IssueCode::Transient,
-            message,
-        )
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry: Some(Duration::from_secs(5)),
+            ..Self::new(status, IssueCode::Transient, message)
+        }
     }
 
     /// The state of a job stands in the way.
@@ -83,10 +104,8 @@ impl Problem {
 
     fn with_headers(&self, mut response: Response) -> Response {
         *response.status_mut() = self.status;
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some(wait) = self.retry {
+            response.headers_mut().extend([Self::retry_after(wait)]);
         }
         response
     }
@@ -142,6 +161,7 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::None => Self::unauthorized("Please log in first."),
             SessionError::Refused => Self::unauthorized("The login was refused."),
+            SessionError::TooMany(wait) => Self::too_often(wait),
             SessionError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }
@@ -155,6 +175,12 @@ impl From<TokenError> for Problem {
             TokenError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }
+}
+
+/// Seconds to wait, rounded up: who comes back then is not sent away again.
+fn whole_seconds(wait: Duration) -> u64 {
+    let more = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(more).max(1)
 }
 
 /// An error's message as a sentence.

@@ -10,7 +10,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{Client, Quirk};
+use ehi_core::auth::{Client, Quirk, Subject};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
 use ehi_core::fhir::{IssueCode, OperationOutcome, PatientId};
 use ehi_core::ports::By;
@@ -20,7 +20,7 @@ use super::cookie::http_date;
 use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
 use super::extract::{Bearer, Job, Path, PatientCookie, Payload, Query, field};
 use super::pages::{self, choices_from_form};
-use super::poll_limit::PollLimit;
+use super::throttle::Throttle;
 use super::{App, Shared, range, smart, views};
 
 /// Where a FHIR endpoint is mounted, and how its kick-offs differ.
@@ -43,6 +43,7 @@ const X_CSRF_TOKEN: &str = "x-csrf-token";
 pub async fn kick_off(
     State(app): State<Shared>,
     Extension(mount): Extension<Mount>,
+    Extension(throttle): Extension<Arc<Throttle>>,
     Bearer(access): Bearer,
     Path((id, operation)): Path<(String, String)>,
     payload: Result<Payload, Problem>,
@@ -55,6 +56,12 @@ pub async fn kick_off(
             "The patient's id in the URL is not valid: {error}."
         ))
     })?;
+    // By the token's own patient: nobody uses up what is another's.
+    let whose = match &access.subject {
+        Subject::Patient(own) => own,
+        Subject::System => &patient,
+    };
+    throttle.patients.take(whose.clone(), app.exports.now())?;
     let choices = asked_choices(&payload?)?;
     let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
     let request = url::Url::parse(&app.exports.links().at(&path))
@@ -128,18 +135,12 @@ fn form_link(form: &str, client: Option<&Client>) -> String {
 /// `GET /jobs/:id/status`
 pub async fn status(
     State(app): State<Shared>,
-    Extension(limit): Extension<Arc<PollLimit>>,
+    Extension(throttle): Extension<Arc<Throttle>>,
     Bearer(access): Bearer,
     Job(id): Job,
 ) -> Result<Response, Fhir> {
     let job = app.exports.job(&access, id).await?;
-    if !limit.allows(id, app.exports.now()) {
-        let message = "Too many status requests. Wait as long as Retry-After says.";
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, message);
-        let mut response = Fhir(problem).into_response();
-        insert(response.headers_mut(), RETRY_AFTER, "2");
-        return Ok(response);
-    }
+    throttle.polls.take(id, app.exports.now())?;
     Ok(match app.exports.status(&job) {
         JobStatus::InProgress {
             progress,

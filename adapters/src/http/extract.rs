@@ -102,12 +102,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        Ok(Self(decode(query.unwrap_or_default().as_bytes())))
+        Ok(Self(decode(query.unwrap_or_default().as_bytes()).collect()))
     }
 }
 
-fn decode(text: &[u8]) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(text).into_owned().collect()
+/// Fields of a form that is sent. Ours have some fifty.
+const FIELDS: usize = 1_000;
+
+fn decode(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+    url::form_urlencoded::parse(text).into_owned()
 }
 
 /// Borrowed pairs.
@@ -155,7 +158,13 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
                 })?;
                 Ok(Self::Json(json))
             }
-            Some("application/x-www-form-urlencoded") => Ok(Self::Form(decode(&bytes))),
+            Some("application/x-www-form-urlencoded") => {
+                if decode(&bytes).nth(FIELDS).is_some() {
+                    let message = format!("The form has more than {FIELDS} fields.");
+                    return Err(Problem::invalid(message));
+                }
+                Ok(Self::Form(decode(&bytes).collect()))
+            }
             _ => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 IssueCode::NotSupported,

@@ -11,24 +11,24 @@
 //! | `pages` | HTML: login, consent, form, documentation |
 //! | `extract` | bearer tokens, cookies, bodies |
 //! | `error` | how failures are told: OperationOutcome, JSON, page |
-//! | `cors`, `cookie`, `range`, `headers`, `poll_limit` | what their names say |
-//! | `serve` | the listener, with graceful shutdown |
+//! | `cors`, `cookie`, `range`, `headers`, `throttle` | what their names say |
+//! | `edge` | the listener: TLS, limits, time-outs, proxies, graceful shutdown |
 
 mod admin;
 mod audit;
 mod cookie;
 mod cors;
+mod edge;
 mod error;
 mod export;
 mod extract;
 mod fhir;
 mod headers;
 mod pages;
-mod poll_limit;
 mod range;
 mod router;
-mod serve;
 mod smart;
+mod throttle;
 mod views;
 
 use std::sync::Arc;
@@ -39,8 +39,11 @@ use ehi_core::auth::{AuthorizationServer, PatientSessions, StaffSessions};
 use ehi_core::export::ExportService;
 use jiff::Timestamp;
 
-pub use router::{FHIR_MOUNTS, router};
-pub use serve::{ServeLimits, serve};
+pub use edge::{
+    Edge, ForwardedBy, Patience, Proxies, Reload, ServeLimits, Tls, TlsError, TlsFiles, serve,
+};
+pub use router::{FHIR_MOUNTS, router, router_with};
+pub use throttle::{Quota, RateLimits};
 
 /// Everything a request may need.
 #[derive(Debug, Clone)]
@@ -66,6 +69,10 @@ pub struct HttpSettings {
     pub test_kickoffs: TestKickoffs,
     /// Origins, such as `https://admin.example.org`, whose pages may use this server's cookies.
     pub allowed_origins: Vec<HeaderValue>,
+    /// Whether browsers are told to come back over TLS alone.
+    pub strict_transport: StrictTransport,
+    /// How often a client may come.
+    pub rates: RateLimits,
     /// Bytes of a whole upload of attachments.
     pub upload_bytes: usize,
     /// Version of the software, for the CapabilityStatement.
@@ -80,6 +87,16 @@ pub enum TestKickoffs {
     /// Only the real kick-off is there.
     Off,
     /// `/auto-approve` and `/no-form` are there too: for demonstrations and tests of apps.
+    On,
+}
+
+/// Whether browsers are told to come back over TLS alone (RFC 6797). It is said only where the
+/// public URL is https.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StrictTransport {
+    /// Nothing is said.
+    Off,
+    /// For a year.
     On,
 }
 

@@ -1,12 +1,11 @@
 //! Every route, and what all of them share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode, Version};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -15,12 +14,11 @@ use ehi_core::fhir::IssueCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveHeadersLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 
 use super::error::Problem;
 use super::export::Mount;
-use super::poll_limit::PollLimit;
+use super::throttle::{self, Counted, Throttle};
 use super::{App, Shared, TestKickoffs};
 use super::{admin, audit, cors, error, export, fhir, headers, pages, smart};
 
@@ -36,15 +34,24 @@ pub const FHIR_MOUNTS: [&str; 5] = [
 /// Bytes of a request's body, uploads apart.
 const BODY: usize = 1 << 20;
 
-/// A body that stalls this long is given up.
-const STALLED: Duration = Duration::from_secs(30);
-
 /// The whole server.
 pub fn router(app: App) -> Router {
+    router_with(app, Router::new())
+}
+
+/// The whole server, and pages of your own: what all routes share, they share too.
+pub fn router_with(app: App, own: Router) -> Router {
     let app: Shared = Arc::new(app);
+    let rates = app.settings.rates;
+    let counted = |quota| throttle::counted(&app, quota);
+    let logins = counted(rates.logins_per_address);
+    let forms = from_fn_with_state(app.clone(), cors::guard_forms);
     let tokens = Router::new()
-        .merge(fhir_mounts(&app))
-        .route("/jobs/{job}", post(export::customise))
+        .merge(fhir_mounts(&app, &counted(rates.kick_offs_per_address)))
+        .route(
+            "/jobs/{job}",
+            post(export::customise).route_layer(forms.clone()),
+        )
         .route(
             "/jobs/{job}/status",
             get(export::status).delete(export::delete),
@@ -54,15 +61,27 @@ pub fn router(app: App) -> Router {
             "/jobs/{job}/download/attachments/{file}",
             get(export::attachment),
         )
-        .route("/auth/token", post(smart::token))
+        .route(
+            "/auth/token",
+            post(smart::token).route_layer(from_fn_with_state(
+                counted(rates.tokens_per_address),
+                throttle::by_address,
+            )),
+        )
         .route("/auth/jwks.json", get(smart::jwks))
         .method_not_allowed_fallback(error::wrong_method)
         .layer(cors::any_origin(&app));
     let browsers = Router::new()
         .route("/jobs/{job}/customize", get(export::form))
         .route("/auth/authorize", get(smart::authorize))
-        .route("/patient-login", get(pages::login).post(pages::log_in))
+        .route(
+            "/patient-login",
+            post(pages::log_in)
+                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address))
+                .get(pages::login),
+        )
         .route("/authorize-app", get(pages::consent).post(pages::decide))
+        .route_layer(forms)
         .route("/documentation", get(pages::documentation))
         .route("/assets/ehi.css", get(pages::stylesheet))
         .route("/assets/icon.svg", get(pages::icon))
@@ -70,14 +89,15 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(tokens)
         .merge(browsers)
-        .merge(staff(&app))
+        .merge(staff(&app, &logins))
+        .merge(own.with_state(()))
         .fallback(error::unknown_route)
-        .layer(Extension(Arc::new(PollLimit::default())))
+        .layer(Extension(Arc::new(Throttle::new(&rates))))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(app.clone(), refuse_large))
-        .layer(RequestBodyTimeoutLayer::new(STALLED))
+        .layer(from_fn(refuse_without_host))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(map_response(headers::complete))
+        .layer(map_response_with_state(app.clone(), headers::complete))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
             TraceLayer::new_for_http()
@@ -115,7 +135,20 @@ async fn refuse_large(State(app): State<Shared>, request: Request, next: Next) -
     next.run(request).await
 }
 
-/// A request in the log, by its route. What the path and the query say stays out: codes and states
+/// Refuses what does not say, once, to which host it goes (RFC 9112 section 3.2).
+async fn refuse_without_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let problem = Problem::invalid("Send one Host header.");
+        let mut response = error::by_path(request.uri().path(), problem);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+        return response;
+    }
+    next.run(request).await
+}
+
+/// A request in the log, by its route. What the query and the path say stays out: codes and states
 /// travel in the one, and the name of an attachment in the other.
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>();
@@ -128,7 +161,7 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
 }
 
 /// The FHIR endpoint, and its test variants where they are switched on.
-fn fhir_mounts(app: &App) -> Router<Shared> {
+fn fhir_mounts(app: &App, kick_offs: &Counted) -> Router<Shared> {
     let mounts = FHIR_MOUNTS.iter().map(|&path| Mount {
         path,
         review: if path.contains("/auto-approve") {
@@ -150,7 +183,9 @@ fn fhir_mounts(app: &App) -> Router<Shared> {
         let endpoint = Router::new()
             .route(
                 "/Patient/{id}/{operation}",
-                post(export::kick_off).fallback(export::other_operation),
+                post(export::kick_off)
+                    .route_layer(from_fn_with_state(kick_offs.clone(), throttle::by_address))
+                    .fallback(export::other_operation),
             )
             .route("/metadata", get(fhir::metadata))
             .route("/OperationDefinition/ehi-export", get(fhir::operation))
@@ -164,7 +199,7 @@ fn fhir_mounts(app: &App) -> Router<Shared> {
 }
 
 /// The admin API: for staff, from this server's own pages and those of named origins.
-fn staff(app: &Shared) -> Router<Shared> {
+fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
     let upload = DefaultBodyLimit::max(app.settings.upload_bytes);
     Router::new()
         .route("/admin/logout", get(admin::logout))
@@ -183,7 +218,11 @@ fn staff(app: &Shared) -> Router<Shared> {
         .route_layer(from_fn_with_state(app.clone(), admin::staff_only))
         .merge(
             Router::new()
-                .route("/admin/login", post(admin::login))
+                .route(
+                    "/admin/login",
+                    post(admin::login)
+                        .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
+                )
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))

@@ -1,16 +1,22 @@
 //! SMART App Launch: discovery, authorization and tokens.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, LOCATION, PRAGMA};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{AuthorizationError, OAuthError, OAuthErrorCode, Scope, TokenRequest};
+use ehi_core::auth::{
+    AuthorizationError, ClientId, OAuthError, OAuthErrorCode, Scope, TokenRequest,
+};
 use serde_json::json;
 
 use super::Shared;
 use super::error::{Fhir, Problem};
-use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
+use super::extract::{CameFrom, PatientCookie, Payload, Query, field, pairs};
+use super::throttle::{Throttle, TooOften, token_refused};
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -82,6 +88,7 @@ pub async fn authorize(
 pub async fn token(
     State(app): State<Shared>,
     CameFrom(origin): CameFrom,
+    Extension(throttle): Extension<Arc<Throttle>>,
     headers: HeaderMap,
     payload: Result<Payload, Problem>,
 ) -> Response {
@@ -92,6 +99,11 @@ pub async fn token(
             "Send the parameters as application/x-www-form-urlencoded, at most 1 MiB",
         );
     };
+    if let Some(client) = field(&form, "client_id").and_then(ClientId::parse)
+        && let Err(TooOften(wait)) = throttle.clients.take(client, app.exports.now())
+    {
+        return token_refused(wait);
+    }
     if headers.contains_key(AUTHORIZATION) {
         return refuse(
             OAuthErrorCode::InvalidClient,

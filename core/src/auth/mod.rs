@@ -9,12 +9,15 @@
 //! | `token` | the token request and the claims of an access token |
 //! | `service` | the use cases of the authorization server |
 //! | `session`, `patient`, `staff` | who is at the browser |
+//! | `guard`, `network` | patience with wrong passwords, and where they come from |
 //!
 //! Sources: SMART App Launch 2, RFC 6749 (OAuth 2.0), RFC 7636 (PKCE), RFC 9068 (JWT access
 //! tokens), RFC 9700 (security best practice).
 
 mod authorization;
 mod client;
+mod guard;
+mod network;
 mod patient;
 mod scope;
 mod secret;
@@ -27,6 +30,8 @@ pub use authorization::{
     Audience, AuthorizationError, AuthorizationRequest, OAuthError, OAuthErrorCode, PkceChallenge,
 };
 pub use client::{Client, ClientId, LoopbackRedirects, Quirk, RegisteredUrl};
+pub use guard::{Attempt, LoginGuard, Patience, Verdict};
+pub use network::Network;
 pub use patient::{PatientSession, PatientSessions};
 pub use scope::{Scope, Scopes};
 pub use secret::{Secret, SecretHash};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Secret, Session, SessionError, SessionHolder};
+use super::{LoginGuard, Secret, Session, SessionError, SessionHolder, Verdict};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, By, Clock, Entropy, LoginError, LoginPrompt, Origin,
-    PatientAnswer, PatientLogin, PatientSummary, RecordSource, SessionStore,
+    Action, Actor, AuditEvent, AuditLog, By, Clock, Credentials, Entropy, LoginError, LoginPrompt,
+    Origin, PatientAnswer, PatientLogin, PatientSummary, RecordSource, SessionStore,
 };
 
 /// Logs patients in and recognises them.
@@ -15,6 +15,8 @@ use crate::ports::{
 pub struct PatientSessions {
     /// Proves who they are.
     pub login: Arc<dyn PatientLogin>,
+    /// Slows down who guesses.
+    pub guard: Arc<LoginGuard>,
     /// Knows who they are.
     pub source: Arc<dyn RecordSource>,
     /// Where sessions live.
@@ -60,15 +62,31 @@ impl PatientSessions {
         answer: PatientAnswer,
         origin: &Origin,
     ) -> Result<Secret, SessionError> {
-        let proven = match self.login.verify(answer).await {
+        let attempt = match &answer {
+            PatientAnswer::Password(Credentials { username, .. }) => {
+                let now = self.clock.now();
+                Some(self.guard.begin(username, origin.address, now))
+            }
+            PatientAnswer::Picked(_) => None,
+        };
+        let attempt = match attempt.transpose() {
+            Ok(attempt) => attempt,
+            Err(wait) => {
+                self.refuse(origin).await?;
+                return Err(SessionError::TooMany(wait));
+            }
+        };
+        let proven = self.login.verify(answer).await;
+        if let Some(attempt) = attempt {
+            self.guard.end(attempt, Verdict::of(&proven));
+        }
+        let proven = match proven {
             Ok(id) => self.find(&id).await?,
             Err(LoginError::Refused) => None,
             Err(other) => return Err(unavailable(other)),
         };
         let Some(patient) = proven else {
-            let by = By::unknown(origin);
-            let event = by.was_refused(Action::PatientLogin, self.clock.now());
-            self.audit.append(&event).await?;
+            self.refuse(origin).await?;
             return Err(SessionError::Refused);
         };
         let origin = origin.clone();
@@ -118,6 +136,11 @@ impl PatientSessions {
         found.map_err(|error| SessionError::Unavailable(error.into()))
     }
 
+    async fn refuse(&self, origin: &Origin) -> Result<(), SessionError> {
+        let event = By::unknown(origin).was_refused(Action::PatientLogin, self.clock.now());
+        Ok(self.audit.append(&event).await?)
+    }
+
     async fn record(&self, session: &PatientSession, action: Action) -> Result<(), SessionError> {
         let event = AuditEvent {
             patient: Some(session.patient.id.clone()),
@@ -146,6 +169,7 @@ mod tests {
             .returning(|id| Ok((*id == patient().id).then(patient)));
         let sessions = PatientSessions {
             login: Arc::new(login),
+            guard: Arc::default(),
             source: Arc::new(source),
             sessions: Arc::new(Sessions::default()),
             audit: audit.clone(),
@@ -210,5 +234,32 @@ mod tests {
         );
         let refused = |event: &AuditEvent| event.outcome == Outcome::Refused;
         assert!(audit.events().iter().all(refused));
+    }
+
+    #[tokio::test]
+    async fn guessing_is_slowed_down_for_known_and_unknown_names_alike() {
+        let mut login = MockPatientLogin::new();
+        login
+            .expect_verify()
+            .returning(|_| Err(LoginError::Refused));
+        let (sessions, clock, _) = sessions(login);
+        for username in ["grace", "nobody"] {
+            let answer = || {
+                PatientAnswer::Password(Credentials {
+                    username: username.to_owned(),
+                    password: "guess".to_owned().into(),
+                })
+            };
+            for _ in 0..5 {
+                let refused = sessions.log_in(answer(), &Origin::default()).await;
+                assert!(matches!(refused, Err(SessionError::Refused)));
+            }
+            let waiting = sessions.log_in(answer(), &Origin::default()).await;
+            assert!(matches!(waiting, Err(SessionError::TooMany(_))));
+        }
+        clock.set(at(1));
+        let picked = PatientAnswer::Picked(patient().id);
+        let refused = sessions.log_in(picked, &Origin::default()).await;
+        assert!(matches!(refused, Err(SessionError::Refused)));
     }
 }

@@ -63,6 +63,9 @@ pub enum SessionError {
     /// The login was refused.
     #[error("the login was refused")]
     Refused,
+    /// There were too many wrong passwords. Retry after this time.
+    #[error("too many wrong passwords")]
+    TooMany(Duration),
     /// Sessions cannot be looked up right now. Retry later.
     #[error("sessions are unavailable")]
     Unavailable(#[source] Cause),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, Session, SessionError, SessionHolder};
+use super::{LoginGuard, Secret, Session, SessionError, SessionHolder, Verdict};
 use crate::ports::{
     Action, Actor, AuditLog, By, Clock, Credentials, Entropy, LoginError, Origin, SessionStore,
     StaffLogin,
@@ -41,6 +41,8 @@ impl fmt::Display for StaffName {
 pub struct StaffSessions {
     /// Proves who they are.
     pub login: Arc<dyn StaffLogin>,
+    /// Slows down who guesses.
+    pub guard: Arc<LoginGuard>,
     /// Where sessions live.
     pub sessions: Arc<dyn SessionStore>,
     /// Who did what.
@@ -81,12 +83,23 @@ impl StaffSessions {
         credentials: Credentials,
         origin: &Origin,
     ) -> Result<(Secret, StaffSession), SessionError> {
-        let name = match self.login.verify(credentials).await {
+        let now = self.clock.now();
+        let attempt = self.guard.begin(&credentials.username, origin.address, now);
+        let proven = match attempt {
+            Ok(attempt) => {
+                let proven = self.login.verify(credentials).await;
+                self.guard.end(attempt, Verdict::of(&proven));
+                proven
+            }
+            Err(wait) => {
+                self.refuse(origin).await?;
+                return Err(SessionError::TooMany(wait));
+            }
+        };
+        let name = match proven {
             Ok(name) => name,
             Err(LoginError::Refused) => {
-                let by = By::unknown(origin);
-                let event = by.was_refused(Action::StaffLogin, self.clock.now());
-                self.audit.append(&event).await?;
+                self.refuse(origin).await?;
                 return Err(SessionError::Refused);
             }
             Err(other) => return Err(SessionError::Unavailable(other.into())),
@@ -139,6 +152,11 @@ impl StaffSessions {
         Ok(self.sessions.remove(cookie.hash()).await?)
     }
 
+    async fn refuse(&self, origin: &Origin) -> Result<(), SessionError> {
+        let event = By::unknown(origin).was_refused(Action::StaffLogin, self.clock.now());
+        Ok(self.audit.append(&event).await?)
+    }
+
     async fn record(&self, by: By, action: Action) -> Result<(), SessionError> {
         let event = by.did(action, self.clock.now());
         Ok(self.audit.append(&event).await?)
@@ -162,6 +180,7 @@ mod tests {
         let audit = Arc::new(RecordedAudit::default());
         let sessions = StaffSessions {
             login: Arc::new(login),
+            guard: Arc::default(),
             sessions: Arc::new(Sessions::default()),
             audit: audit.clone(),
             clock: clock.clone(),
@@ -244,5 +263,31 @@ mod tests {
         ));
         assert_eq!(audit.actions(), [Action::StaffLogin]);
         assert_eq!(audit.events()[0].outcome, Outcome::Refused);
+    }
+
+    #[tokio::test]
+    async fn guessing_is_slowed_down_and_the_right_password_then_works() {
+        let mut login = MockStaffLogin::new();
+        login
+            .expect_verify()
+            .times(5)
+            .returning(|_| Err(LoginError::Refused));
+        login
+            .expect_verify()
+            .returning(|who| Ok(StaffName::proven(who.username)));
+        let (mut sessions, clock, audit) = sessions(true);
+        sessions.login = Arc::new(login);
+        for _ in 0..5 {
+            let refused = sessions.log_in(ada(), &Origin::default()).await;
+            assert!(matches!(refused, Err(SessionError::Refused)));
+        }
+        let waiting = sessions.log_in(ada(), &Origin::default()).await;
+        let Err(SessionError::TooMany(wait)) = waiting else {
+            panic!("{waiting:?}");
+        };
+        assert_eq!(wait, Duration::from_secs(1));
+        assert_eq!(audit.actions(), [Action::StaffLogin; 6]);
+        clock.set(at(1));
+        sessions.log_in(ada(), &Origin::default()).await.unwrap();
     }
 }

@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use ehi_core::auth::Client;
 use url::{Host, Url};
 
+use super::headers::CROSS_ORIGIN_OPENER_POLICY;
+
 pub use disclosures::disclosures;
 pub use documentation::documentation;
 pub use form::{choices_from_form, form};
@@ -44,6 +46,12 @@ fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
             .headers_mut()
             .insert(CONTENT_SECURITY_POLICY, policy);
     }
+    // An app may show these pages in a window that it opened, and wait there for the patient to
+    // come back. They cannot be framed, and hold nothing that an opener could read.
+    response.headers_mut().insert(
+        CROSS_ORIGIN_OPENER_POLICY,
+        HeaderValue::from_static("unsafe-none"),
+    );
     response
 }
 
