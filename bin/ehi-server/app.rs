@@ -12,7 +12,8 @@ use ehi_adapters::keys::RsaKeys;
 use ehi_adapters::memory::{LogAudit, MemoryGrants, MemoryJobs, MemorySessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, StaffSessions,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, SessionLifetimes,
+    StaffSessions,
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
@@ -20,7 +21,7 @@ use ehi_core::export::{
 };
 use ehi_core::ports::{
     AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
-    SessionStore, TokenKeys,
+    SessionStore, StaffLogin, TokenKeys,
 };
 use url::Url;
 
@@ -32,10 +33,14 @@ pub struct Parts {
     pub base: Url,
     /// Where records come from.
     pub source: Arc<dyn RecordSource>,
-    /// Clients and staff.
+    /// Clients.
     pub directory: Arc<Directory>,
     /// Who patients are.
     pub patient_login: Arc<dyn PatientLogin>,
+    /// Who staff are.
+    pub staff_login: Arc<dyn StaffLogin>,
+    /// Where staff go once they logged in elsewhere.
+    pub staff_home: Option<Url>,
     /// When things expire.
     pub lifetimes: Times,
     /// Test kick-offs.
@@ -55,10 +60,12 @@ pub struct Times {
     pub jobs: Lifetimes,
     /// How often what expired is removed.
     pub sweep: Duration,
-    /// Of a patient's session.
+    /// Of a patient's session that is not used.
     pub patient_session: Duration,
     /// Of a staff session that is not used.
     pub staff_session: Duration,
+    /// Of every session, however much it is used.
+    pub session_absolute: Duration,
     /// Of access tokens.
     pub access_token: Duration,
     /// Of a patient's authorization.
@@ -90,6 +97,7 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
     let settings = HttpSettings {
         test_kickoffs: parts.test_kickoffs,
         allowed_origins: parts.allowed_origins.clone(),
+        staff_home: parts.staff_home.clone(),
         // Room for the boundaries and headers between the files.
         upload_bytes: usize::try_from(UPLOADS.bytes)
             .unwrap_or(usize::MAX)
@@ -194,18 +202,24 @@ impl Ports {
             audit: self.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            lifetime: parts.lifetimes.patient_session,
+            lifetimes: SessionLifetimes {
+                idle: parts.lifetimes.patient_session,
+                absolute: parts.lifetimes.session_absolute,
+            },
         }
     }
 
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
-            login: parts.directory.clone(),
+            login: parts.staff_login.clone(),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            lifetime: parts.lifetimes.staff_session,
+            lifetimes: SessionLifetimes {
+                idle: parts.lifetimes.staff_session,
+                absolute: parts.lifetimes.session_absolute,
+            },
         }
     }
 

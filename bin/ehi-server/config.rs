@@ -66,6 +66,7 @@ pub struct LifetimesConfig {
     sweep: HumanDuration,
     patient_session: HumanDuration,
     staff_session: HumanDuration,
+    session_absolute: HumanDuration,
     access_token: HumanDuration,
     refresh_token: HumanDuration,
 }
@@ -85,6 +86,7 @@ impl Default for LifetimesConfig {
             sweep: seconds(MINUTE),
             patient_session: seconds(30 * MINUTE),
             staff_session: seconds(15 * MINUTE),
+            session_absolute: seconds(12 * HOUR),
             access_token: seconds(HOUR),
             refresh_token: seconds(90 * DAY),
         }
@@ -104,6 +106,7 @@ impl LifetimesConfig {
             sweep: self.sweep.0,
             patient_session: self.patient_session.0,
             staff_session: self.staff_session.0,
+            session_absolute: self.session_absolute.0,
             access_token: self.access_token.0,
             refresh_token: self.refresh_token.0,
         }

@@ -50,6 +50,8 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         base: config.public_url.clone(),
         source,
         patient_login: directory.clone(),
+        staff_login: directory.clone(),
+        staff_home: None,
         directory,
         lifetimes: config.lifetimes.times(),
         test_kickoffs: config.test_kickoffs(),

@@ -33,5 +33,6 @@ mod parameters;
 mod process;
 mod records;
 mod served;
+mod sessions;
 mod smart;
 mod tokens;

@@ -6,6 +6,7 @@
 //! | `export` | kick-off, form submission, status, download |
 //! | `smart` | discovery, authorization, tokens |
 //! | `admin` | the staff's JSON API |
+//! | `staff_login`, `elsewhere` | how staff log in; logins at another server |
 //! | `fhir` | metadata |
 //! | `pages` | HTML: login, consent, form, documentation |
 //! | `extract` | bearer tokens, cookies, bodies |
@@ -16,6 +17,7 @@
 mod admin;
 mod cookie;
 mod cors;
+mod elsewhere;
 mod error;
 mod export;
 mod extract;
@@ -27,6 +29,7 @@ mod range;
 mod router;
 mod serve;
 mod smart;
+mod staff_login;
 mod views;
 
 use std::sync::Arc;
@@ -35,6 +38,7 @@ use axum::http::HeaderValue;
 use ehi_core::auth::{AuthorizationServer, PatientSessions, StaffSessions};
 use ehi_core::export::ExportService;
 use jiff::Timestamp;
+use url::Url;
 
 pub use router::{FHIR_MOUNTS, router};
 pub use serve::{ServeLimits, serve};
@@ -61,6 +65,9 @@ pub struct HttpSettings {
     pub test_kickoffs: TestKickoffs,
     /// Origins, such as `https://admin.example.org`, whose pages may use this server's cookies.
     pub allowed_origins: Vec<HeaderValue>,
+    /// Where the browser of a member of staff goes once they logged in elsewhere; a plain page
+    /// unless it is given.
+    pub staff_home: Option<Url>,
     /// Bytes of a whole upload of attachments.
     pub upload_bytes: usize,
     /// Version of the software, for the CapabilityStatement.

@@ -22,7 +22,7 @@ use super::error::Problem;
 use super::export::Mount;
 use super::poll_limit::PollLimit;
 use super::{App, Shared, TestKickoffs};
-use super::{admin, cors, error, export, fhir, headers, pages, smart};
+use super::{admin, cors, error, export, fhir, headers, pages, smart, staff_login};
 
 /// The paths of all FHIR endpoints: what a token may be asked for.
 pub const FHIR_MOUNTS: [&str; 5] = [
@@ -62,6 +62,8 @@ pub fn router(app: App) -> Router {
         .route("/jobs/{job}/customize", get(export::form))
         .route("/auth/authorize", get(smart::authorize))
         .route("/patient-login", get(pages::login).post(pages::log_in))
+        .route("/patient-login/callback", get(pages::returned))
+        .route("/patient-logout", post(pages::log_out))
         .route("/authorize-app", get(pages::consent).post(pages::decide))
         .route("/documentation", get(pages::documentation))
         .route("/assets/ehi.css", get(pages::stylesheet))
@@ -164,7 +166,7 @@ fn fhir_mounts(app: &App) -> Router<Shared> {
 fn staff(app: &Shared) -> Router<Shared> {
     let upload = DefaultBodyLimit::max(app.settings.upload_bytes);
     Router::new()
-        .route("/admin/logout", get(admin::logout))
+        .route("/admin/logout", get(staff_login::logout))
         .route("/admin/jobs", get(admin::jobs))
         .route("/admin/jobs/{id}", get(admin::job).delete(admin::remove))
         .route("/admin/jobs/{id}/approve", post(admin::approve))
@@ -175,10 +177,12 @@ fn staff(app: &Shared) -> Router<Shared> {
         )
         .route("/admin/jobs/{id}/remove-files", post(admin::remove_files))
         .method_not_allowed_fallback(error::wrong_method)
-        .route_layer(from_fn_with_state(app.clone(), admin::staff_only))
+        .route_layer(from_fn_with_state(app.clone(), staff_login::staff_only))
         .merge(
             Router::new()
-                .route("/admin/login", post(admin::login))
+                .route("/admin/login", post(staff_login::login))
+                .route("/admin/login/start", get(staff_login::start))
+                .route("/admin/login/callback", get(staff_login::returned))
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))

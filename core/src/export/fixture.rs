@@ -13,7 +13,7 @@ use super::{
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
     Patience, SensitivityRules, UploadLimits, WorkerId,
 };
-use crate::auth::{Access, StaffName, StaffSession, Subject};
+use crate::auth::{Access, StaffName, StaffRole, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
     AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
@@ -229,6 +229,7 @@ pub fn other_patient() -> PatientId {
 pub fn grace() -> StaffSession {
     StaffSession {
         name: StaffName::proven("grace"),
+        role: StaffRole::Reviewer,
         expires_at: at(600),
         origin: Origin::default(),
     }
