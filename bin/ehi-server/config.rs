@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ehi_adapters::http::TestKickoffs;
+use ehi_adapters::oidc::{PatientLoginConfig, StaffLoginConfig};
 use ehi_core::export::{Lifetimes, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
@@ -34,6 +35,12 @@ pub struct Config {
     pub records: Vec<SourceConfig>,
     /// The file of clients, staff and patients.
     pub directory: PathBuf,
+    /// The identity provider patients log in at; passwords of the directory unless given.
+    #[serde(default)]
+    pub patient_login: Option<PatientLoginConfig>,
+    /// The identity provider staff log in at; passwords of the directory unless given.
+    #[serde(default)]
+    pub staff_login: Option<StaffLoginConfig>,
     /// The file of rules that say which records are protected; the standard ones unless given.
     #[serde(default)]
     pub sensitivity_rules: Option<PathBuf>,

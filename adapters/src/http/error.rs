@@ -317,3 +317,30 @@ pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ))
     .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_no_admin_is_told_that_admins_may() {
+        let response = Admin::from(NotAdmin).into_response();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(Problem::from(NotAdmin).message, "Only admins may do this.");
+    }
+
+    #[test]
+    fn pages_that_staff_see_are_pages() {
+        let shape = |path| {
+            let response = by_path(path, Problem::not_found());
+            response.headers()[CONTENT_TYPE]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        for path in ["/admin/login/start", "/admin/login/callback"] {
+            assert!(shape(path).starts_with("text/html"), "{path}");
+        }
+        assert_eq!(shape("/admin/login"), "application/json");
+    }
+}
