@@ -92,7 +92,8 @@ async fn no_session_outlives_its_day_however_much_it_is_used() {
     let mut last = 0;
     for now in (1..=200).map(|step| step * 300) {
         set.clock.set(at(now));
-        if set.recognise(&cookie).await.is_some() {
+        if let Some(session) = set.recognise(&cookie).await {
+            assert!(session.expires_at <= at(12 * 3600));
             last = now;
         }
     }
