@@ -3,6 +3,7 @@
 //! | module | feature | what it plugs in |
 //! |---|---|---|
 //! | [`memory`] | `memory` | every store, in memory |
+//! | [`audit_folder`] | `audit-folder` | the audit log in a folder |
 //! | [`fs`] | `fs` | files in a folder |
 //! | [`records`] | `records-bundles` | records from a folder of FHIR Bundles and NDJSON files |
 //! | [`records`] | `records-fhir-server` | records from a FHIR server, by `$everything` |
@@ -19,6 +20,8 @@
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
+#[cfg(feature = "audit-folder")]
+pub mod audit_folder;
 #[cfg(feature = "directory")]
 pub mod directory;
 #[cfg(feature = "fs")]

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use ehi_adapters::audit_folder::FolderAudit;
 use ehi_adapters::directory::Directory;
 use ehi_adapters::fs::FolderFiles;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
-use ehi_adapters::memory::{LogAudit, MemoryGrants, MemoryJobs, MemorySessions};
+use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryJobs, MemorySessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
+use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
     Audience, AuthPorts, AuthSettings, AuthorizationServer, PatientSessions, SessionLifetimes,
     StaffSessions,
@@ -82,6 +84,9 @@ pub struct Wired {
     pub sweep: Duration,
 }
 
+/// The folder of the audit log, below the data.
+pub const AUDIT: &str = "audit";
+
 /// An authorization code has to be used within this time.
 const CODE: Duration = Duration::from_mins(2);
 
@@ -111,6 +116,7 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
             authorization: plugged.authorization(&parts),
             patients: plugged.patients(&parts),
             staff: plugged.staff(&parts),
+            audit: plugged.trail(&parts),
             settings,
         },
         workers: plugged.workers(&parts),
@@ -136,13 +142,15 @@ impl Ports {
         let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
         let files = FolderFiles::open(data.join("files"))
             .map_err(|error| Failure::because(cannot("the files"), error))?;
+        let audit = FolderAudit::open(data.join(AUDIT))
+            .map_err(|error| Failure::because(cannot("the audit log"), error))?;
         let keys = RsaKeys::open(&data.join("keys"))
             .await
             .map_err(|error| Failure::because(cannot("the signing key"), error))?;
         Ok(Self {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            audit: Arc::new(LogAudit),
+            audit: Arc::new(LoggedAudit(Arc::new(audit))),
             jobs: Arc::new(MemoryJobs::default()),
             sessions: Arc::new(MemorySessions::default()),
             grants: Arc::new(MemoryGrants::default()),
@@ -223,10 +231,20 @@ impl Ports {
         }
     }
 
+    fn trail(&self, parts: &Parts) -> AuditTrail {
+        AuditTrail {
+            log: self.audit.clone(),
+            source: self.source.clone(),
+            clients: parts.directory.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
     fn workers(&self, parts: &Parts) -> Vec<Worker> {
         let worker = |number| Worker {
             id: WorkerId(format!("worker-{number}")),
             jobs: self.jobs.clone(),
+            audit: self.audit.clone(),
             exporter: Exporter {
                 source: self.source.clone(),
                 files: self.files.clone(),

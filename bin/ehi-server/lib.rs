@@ -6,9 +6,10 @@
 //! - [`serve`]: the real one, as a [configuration file](config) says.
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
-//! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
+//! - [`audit`]: checks and exports the audit log. [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
 pub mod app;
+pub mod audit;
 pub mod config;
 pub mod demo;
 pub mod log;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ehi_server::{demo, log, password, sample, serve};
+use ehi_server::{audit, demo, log, password, sample, serve};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Write made-up patients' records as FHIR Bundles
     Sample(sample::SampleArguments),
+    /// Look after the audit log
+    Audit(audit::AuditArguments),
     /// Read a password from standard input and print its hash for the directory file
     HashPassword,
 }
@@ -33,6 +35,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Audit(arguments) => audit::run(arguments).await,
         Command::HashPassword => password::run(),
     };
     match done {

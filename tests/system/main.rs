@@ -23,6 +23,7 @@ mod wait;
 mod access;
 mod admin;
 mod attachments;
+mod audit;
 mod cors;
 mod customise;
 mod documentation;

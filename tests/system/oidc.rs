@@ -191,16 +191,17 @@ async fn a_patient_logs_in_at_the_provider_and_lets_the_app_in() {
 #[tokio::test]
 async fn staff_get_the_role_that_their_groups_give_and_nobody_else_gets_in() {
     let hospital = Hospital::open();
-    for (name, role) in [("rita", "a reviewer"), ("ada", "an admin")] {
+    for (name, role, audit) in [("rita", "a reviewer", 403), ("ada", "an admin", 200)] {
         let browser = Browser::new();
         let page = hospital
             .log_in(&browser, &hospital.staff_login(), name)
             .await;
         expect_page(page, 200, role);
-        browser
-            .get(&hospital.server.url("/admin/jobs"))
-            .await
-            .expect(200);
+        // Both review; only an admin reads who did what.
+        for (path, status) in [("/admin/jobs", 200), ("/admin/audit", audit)] {
+            let answer = browser.get(&hospital.server.url(path)).await;
+            answer.expect(status);
+        }
     }
     for name in ["visitor", "nameless", "anna"] {
         let browser = Browser::new();

@@ -100,8 +100,8 @@ async fn a_restart_keeps_the_signing_keys() {
 }
 
 #[tokio::test]
-async fn the_log_of_a_whole_day_holds_no_secret() {
-    let server = Server::demo(&Records::small());
+async fn the_log_of_a_whole_day_holds_no_secret_and_no_name_however_much_it_tells() {
+    let server = Server::demo_that_logs(&Records::small(), "trace");
     // Whatever the demo tells of itself at the start, it may: its passwords are in the manual.
     let ready = send(http().get(server.url("/fhir/metadata")))
         .await
@@ -118,11 +118,27 @@ async fn the_log_of_a_whole_day_holds_no_secret() {
     app.fill_in_the_form(&job).await.expect(200);
     app.wait_for(&job, "retrieved").await;
     staff
-        .add_files(&job, &[("a.txt", "text/plain", b"words-of-an-attachment")])
+        .add_files(
+            &job,
+            &[(
+                "Dear Anna Åström.txt",
+                "text/plain",
+                b"words-of-an-attachment",
+            )],
+        )
         .await
         .expect(200);
     staff.approve(&job).await.expect(200);
     app.wait_for_manifest(&job).await;
+    let letter = format!(
+        "/jobs/{}/download/attachments/Dear%20Anna%20%C3%85str%C3%B6m.txt",
+        job.id
+    );
+    app.get(&server.url(&letter)).await.expect(200);
+    staff
+        .get(&format!("/admin/patients/{ANNA}/disclosures"))
+        .await
+        .expect(200);
     let (_, manifest) = at_once(&app).await;
     resources(&app, &manifest).await;
     let refresh_token = app.tokens["refresh_token"].as_str().unwrap();
@@ -141,6 +157,10 @@ async fn the_log_of_a_whole_day_holds_no_secret() {
         PASSWORD,
         "words-of-an-attachment",
         "Peanuts",
+        "Åström",
+        "%C3%85str",
+        "Dear Anna",
+        "Dear%20Anna",
     ] {
         secrets.push(known.to_owned());
     }

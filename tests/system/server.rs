@@ -53,6 +53,16 @@ impl Server {
         server
     }
 
+    /// A demo on these records whose log tells this much: `trace` for all there is.
+    pub fn demo_that_logs(records: &Records, level: &str) -> Self {
+        let data = Data::Own(TempDir::new().unwrap());
+        let mut command = Self::demo_command(Some(records.folder()), &data);
+        command.env("RUST_LOG", level);
+        let mut server = Self::run(command, data);
+        server.records = Some(records.clone());
+        server
+    }
+
     /// A demo that makes its patients itself, into `records` below its data folder.
     pub fn demo_of_samples() -> Self {
         Self::start(None, Data::Own(TempDir::new().unwrap()), &[])
@@ -73,6 +83,12 @@ impl Server {
     }
 
     fn start(records: Option<&Path>, data: Data, arguments: &[&str]) -> Self {
+        let mut command = Self::demo_command(records, &data);
+        command.args(arguments);
+        Self::run(command, data)
+    }
+
+    fn demo_command(records: Option<&Path>, data: &Data) -> Command {
         let mut command = command();
         command
             .args(["demo", "--port", "0", "--data"])
@@ -80,8 +96,7 @@ impl Server {
         if let Some(records) = records {
             command.arg("--records").arg(records);
         }
-        command.args(arguments);
-        Self::run(command, data)
+        command
     }
 
     fn run(mut command: Command, data: Data) -> Self {

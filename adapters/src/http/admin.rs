@@ -21,7 +21,11 @@ use super::extract::{Path, Payload, Query, field};
 use super::{App, Shared, views};
 
 /// `GET /admin/jobs`
-pub async fn jobs(State(app): State<Shared>, query: Query) -> Result<Response, Admin> {
+pub async fn jobs(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    query: Query,
+) -> Result<Response, Admin> {
     let filter = JobFilter {
         status: read(&query, "status", Status::parse)?,
         patient: read(&query, "patient", |id| PatientId::parse(id).ok())?,
@@ -34,29 +38,33 @@ pub async fn jobs(State(app): State<Shared>, query: Query) -> Result<Response, A
     })?;
     let after = read(&query, "cursor", read_cursor)?;
     let links = app.exports.links();
-    let page = app.exports.jobs(&filter, Page { limit, after }).await?;
+    let page = app
+        .exports
+        .jobs(&staff, &filter, Page { limit, after })
+        .await?;
     let views: Vec<Value> = page.jobs.iter().map(|job| views::job(job, links)).collect();
     let mut response = Json(views).into_response();
     if let Some(cursor) = page.next {
-        let mut next = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in query.pairs().filter(|(name, _)| *name != "cursor") {
-            next.append_pair(name, value);
-        }
-        next.append_pair("cursor", &write_cursor(cursor));
-        let link = format!(
-            "<{}?{}>; rel=\"next\"",
-            links.at("/admin/jobs"),
-            next.finish()
-        );
-        if let Ok(link) = HeaderValue::from_str(&link) {
+        let url = links.at("/admin/jobs");
+        if let Some(link) = next_link(&url, &query, &write_cursor(cursor)) {
             response.headers_mut().insert(LINK, link);
         }
     }
     Ok(response)
 }
 
+/// Where the next part of a list is: the same query from the cursor on (RFC 8288).
+pub fn next_link(url: &str, query: &Query, cursor: &str) -> Option<HeaderValue> {
+    let mut next = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in query.pairs().filter(|(name, _)| *name != "cursor") {
+        next.append_pair(name, value);
+    }
+    next.append_pair("cursor", cursor);
+    HeaderValue::from_str(&format!("<{url}?{}>; rel=\"next\"", next.finish())).ok()
+}
+
 /// A parameter of the query, where it is there.
-fn read<T>(
+pub fn read<T>(
     query: &Query,
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
@@ -92,8 +100,12 @@ fn view(app: &App, job: &ehi_core::export::ExportJob) -> Response {
 }
 
 /// `GET /admin/jobs/:id`
-pub async fn job(State(app): State<Shared>, Path(id): Path<String>) -> Result<Response, Admin> {
-    let job = app.exports.staff_job(job_id(&id)?).await?;
+pub async fn job(
+    State(app): State<Shared>,
+    Extension(staff): Extension<StaffSession>,
+    Path(id): Path<String>,
+) -> Result<Response, Admin> {
+    let job = app.exports.view(&staff, job_id(&id)?).await?;
     Ok(view(&app, &job))
 }
 

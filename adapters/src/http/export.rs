@@ -234,7 +234,7 @@ pub async fn form(
             .unwrap_or_default();
         return Ok(smart::redirect(&format!("/patient-login?job={id}{query}")));
     };
-    let job = app.exports.patients_job(&session.patient.id, id).await?;
+    let job = app.exports.show_form(&session, id).await?;
     let client = app.exports.client_of(&job).await?;
     let return_url = return_url(client.as_ref(), &query);
     let cookie = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
@@ -307,7 +307,7 @@ async fn choose_as_patient(
         Payload::Empty | Payload::Json(_) => sent_token,
     };
     cookie.guarded(token)?;
-    let job = app.exports.patients_job(&session.patient.id, id).await?;
+    let job = app.exports.patients_job(&session, id).await?;
     choose(app, &job, session.by(), &payload).await
 }
 

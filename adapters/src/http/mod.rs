@@ -7,6 +7,7 @@
 //! | `smart` | discovery, authorization, tokens |
 //! | `admin` | the staff's JSON API |
 //! | `staff_login`, `elsewhere` | how staff log in; logins at another server |
+//! | `audit` | the audit log, for staff |
 //! | `fhir` | metadata |
 //! | `pages` | HTML: login, consent, form, documentation |
 //! | `extract` | bearer tokens, cookies, bodies |
@@ -15,6 +16,7 @@
 //! | `serve` | the listener, with graceful shutdown |
 
 mod admin;
+mod audit;
 mod cookie;
 mod cors;
 mod elsewhere;
@@ -35,6 +37,7 @@ mod views;
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
+use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{AuthorizationServer, PatientSessions, StaffSessions};
 use ehi_core::export::ExportService;
 use jiff::Timestamp;
@@ -54,6 +57,8 @@ pub struct App {
     pub patients: PatientSessions,
     /// Staff at the browser.
     pub staff: StaffSessions,
+    /// The audit log, for those who may read it.
+    pub audit: AuditTrail,
     /// What a deployment says of its HTTP server.
     pub settings: HttpSettings,
 }

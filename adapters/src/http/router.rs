@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
 use axum::middleware::{Next, from_fn_with_state, map_response};
@@ -22,7 +22,7 @@ use super::error::Problem;
 use super::export::Mount;
 use super::poll_limit::PollLimit;
 use super::{App, Shared, TestKickoffs};
-use super::{admin, cors, error, export, fhir, headers, pages, smart, staff_login};
+use super::{admin, audit, cors, error, export, fhir, headers, pages, smart, staff_login};
 
 /// The paths of all FHIR endpoints: what a token may be asked for.
 pub const FHIR_MOUNTS: [&str; 5] = [
@@ -117,13 +117,16 @@ async fn refuse_large(State(app): State<Shared>, request: Request, next: Next) -
     next.run(request).await
 }
 
-/// A request in the log. The query stays out: codes and states travel in it.
+/// A request in the log, by its route. What the path and the query say stays out: codes and states
+/// travel in the one, and the name of an attachment in the other.
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("-", MatchedPath::as_str);
     let id = request
         .headers()
         .get("x-request-id")
         .and_then(|id| id.to_str().ok());
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+    tracing::info_span!("request", method = %request.method(), route, id)
 }
 
 /// The FHIR endpoint, and its test variants where they are switched on.
@@ -176,6 +179,8 @@ fn staff(app: &Shared) -> Router<Shared> {
             post(admin::add_files).layer(upload),
         )
         .route("/admin/jobs/{id}/remove-files", post(admin::remove_files))
+        .route("/admin/audit", get(audit::log))
+        .route("/admin/patients/{id}/disclosures", get(audit::disclosures))
         .method_not_allowed_fallback(error::wrong_method)
         .route_layer(from_fn_with_state(app.clone(), staff_login::staff_only))
         .merge(

@@ -95,3 +95,10 @@ impl FileWriter for MemoryWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    ehi_core::file_store_contract!(async { (MemoryFiles::default(), ()) });
+}

@@ -9,7 +9,7 @@ mod sessions;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use audit::LogAudit;
+pub use audit::{LoggedAudit, MemoryAudit};
 pub use clients::MemoryClients;
 pub use files::MemoryFiles;
 pub use grants::MemoryGrants;

@@ -42,3 +42,10 @@ impl SessionStore for MemorySessions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    ehi_core::session_store_contract!(async { (MemorySessions::default(), ()) });
+}

@@ -13,11 +13,11 @@ use super::{
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
     Patience, SensitivityRules, UploadLimits, WorkerId,
 };
-use crate::auth::{Access, StaffName, StaffRole, StaffSession, Subject};
+use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
     AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
-    MockJobStore, MockRecordSource, Origin, StoreError,
+    MockJobStore, MockRecordSource, Origin, PatientSummary, StoreError,
 };
 use crate::testkit::{
     self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
@@ -222,17 +222,20 @@ pub fn access() -> Access {
     }
 }
 
+/// A patient at the browser.
+pub fn at_browser_as(id: PatientId) -> PatientSession {
+    PatientSession {
+        patient: PatientSummary { id, ..patient() },
+        origin: Origin::default(),
+    }
+}
+
 pub fn other_patient() -> PatientId {
     PatientId::parse("p-2").unwrap()
 }
 
 pub fn grace() -> StaffSession {
-    StaffSession {
-        name: StaffName::proven("grace"),
-        role: StaffRole::Reviewer,
-        expires_at: at(600),
-        origin: Origin::default(),
-    }
+    testkit::staff()
 }
 
 pub fn awaiting_input() -> ExportJob {

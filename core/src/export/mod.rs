@@ -41,7 +41,7 @@ pub use job::{
 };
 pub use lifetime::Lifetimes;
 pub use links::Links;
-pub use manifest::{Manifest, ManifestEntry, ManifestExtension, attachment_json};
+pub use manifest::{ATTACHMENTS_FILE, Manifest, ManifestEntry, ManifestExtension, attachment_json};
 pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };

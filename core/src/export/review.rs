@@ -8,7 +8,7 @@ use super::attachment::AttachmentWriter;
 use super::service::{ExportService, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
 use crate::auth::StaffSession;
-use crate::ports::{Action, Cursor, FileError, JobFilter, Page};
+use crate::ports::{Action, AuditEvent, Cursor, FileError, JobFilter, Page};
 
 /// How much staff may attach at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,17 @@ impl std::fmt::Debug for Upload {
 
 impl ExportService {
     /// Jobs that match, newest first.
-    pub async fn jobs(&self, filter: &JobFilter, page: Page) -> Result<JobPage, UseCaseError> {
+    pub async fn jobs(
+        &self,
+        staff: &StaffSession,
+        filter: &JobFilter,
+        page: Page,
+    ) -> Result<JobPage, UseCaseError> {
+        let event = AuditEvent {
+            patient: filter.patient.clone(),
+            ..(staff.by()).did(Action::ListExports, self.ports.clock.now())
+        };
+        self.ports.audit.append(&event).await?;
         // One more than asked for tells whether there is a next page.
         let one_more = Page {
             limit: page.limit.map(|limit| limit.saturating_add(1)),
@@ -87,7 +97,14 @@ impl ExportService {
         Ok(JobPage { jobs, next })
     }
 
-    /// One job.
+    /// One job, shown to a member of staff.
+    pub async fn view(&self, staff: &StaffSession, id: JobId) -> Result<ExportJob, UseCaseError> {
+        let job = self.live(id).await?;
+        self.audit(staff.by(), Action::View, &job).await?;
+        Ok(job)
+    }
+
+    /// One job, before something is done to it.
     pub async fn staff_job(&self, id: JobId) -> Result<ExportJob, UseCaseError> {
         self.live(id).await
     }

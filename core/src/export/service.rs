@@ -20,12 +20,12 @@ use super::{
     Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
     Requester, Review, SensitivityRules, Status,
 };
-use crate::auth::{Access, Client, Subject};
+use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, Entropy, FileBytes, FileError,
-    FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource, SourceError,
-    StoreError,
+    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, DisclosedFile, Entropy, FileBytes,
+    FileError, FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource,
+    SourceError, StoreError,
 };
 
 /// The ports exports need.
@@ -214,6 +214,11 @@ impl ExportService {
                 Requester::Patient(access.client.clone())
             }
             Subject::Patient(_) => {
+                let event = AuditEvent {
+                    patient: Some(asked.patient),
+                    ..(access.by()).was_refused(Action::KickOff, self.ports.clock.now())
+                };
+                self.ports.audit.append(&event).await?;
                 return Err(UseCaseError::Forbidden(
                     "This token opens the record of another patient. Ask that patient to authorize the app.",
                 ));
@@ -254,18 +259,48 @@ impl ExportService {
             (Requester::System(client), Subject::System) => *client == access.client,
             _ => false,
         };
-        theirs.then_some(job).ok_or(UseCaseError::NotFound)
+        if theirs {
+            Ok(job)
+        } else {
+            self.refuse(access.by(), &job).await
+        }
     }
 
     /// The job, for its patient at a browser.
     pub async fn patients_job(
         &self,
-        patient: &PatientId,
+        session: &PatientSession,
         id: JobId,
     ) -> Result<ExportJob, UseCaseError> {
         let job = self.live(id).await?;
-        let theirs = job.patient.id == *patient && matches!(job.requester, Requester::Patient(_));
-        theirs.then_some(job).ok_or(UseCaseError::NotFound)
+        let own = job.patient.id == session.patient.id;
+        if own && matches!(job.requester, Requester::Patient(_)) {
+            Ok(job)
+        } else {
+            self.refuse(session.by(), &job).await
+        }
+    }
+
+    /// The job, shown to its patient.
+    pub async fn show_form(
+        &self,
+        session: &PatientSession,
+        id: JobId,
+    ) -> Result<ExportJob, UseCaseError> {
+        let job = self.patients_job(session, id).await?;
+        self.audit(session.by(), Action::View, &job).await?;
+        Ok(job)
+    }
+
+    /// Whoever asks for a job of somebody else is told that there is none, and remembered.
+    async fn refuse(&self, by: By, job: &ExportJob) -> Result<ExportJob, UseCaseError> {
+        let event = AuditEvent {
+            patient: Some(job.patient.id.clone()),
+            job: Some(job.id),
+            ..by.was_refused(Action::View, self.ports.clock.now())
+        };
+        self.ports.audit.append(&event).await?;
+        Err(UseCaseError::NotFound)
     }
 
     /// The app that asked for this job. One that is no longer registered has no registration to
@@ -337,34 +372,36 @@ impl ExportService {
     ) -> Result<Download, UseCaseError> {
         let job = self.released(access, id).await?;
         let export = job.export().ok_or(UseCaseError::NotFound)?;
-        let download = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
+        let (download, file) = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
             let quirks = self
                 .client_of(&job)
                 .await?
                 .map(|client| client.quirks)
                 .unwrap_or_default();
             let text = announce(&job, &self.settings.links, Announcement::to(&quirks));
-            Download {
+            let download = Download {
                 name: name.to_owned(),
                 content_type: NDJSON.to_owned(),
                 size: text.len() as u64,
                 etag: etag(text.as_bytes()),
                 content: Content::Made(text.into()),
-            }
+            };
+            (download, DisclosedFile::announcement())
         } else {
             let file = export.files.iter().find(|file| file.name.as_str() == name);
             let file = file.ok_or(UseCaseError::NotFound)?;
             let path = job.file_path(export, file);
-            Download {
+            let download = Download {
                 name: name.to_owned(),
                 content_type: NDJSON.to_owned(),
                 size: file.size,
                 // A stored file never changes, so its place tells its content.
                 etag: etag(path.as_str().as_bytes()),
                 content: Content::Stored(path),
-            }
+            };
+            (download, DisclosedFile::records(&file.name))
         };
-        self.audit_download(access, &job).await?;
+        self.audit_download(access, &job, file).await?;
         Ok(download)
     }
 
@@ -387,7 +424,8 @@ impl ExportService {
             etag: etag(path.as_str().as_bytes()),
             content: Content::Stored(path),
         };
-        self.audit_download(access, &job).await?;
+        let file = DisclosedFile::attachment(attachment);
+        self.audit_download(access, &job, file).await?;
         Ok(download)
     }
 
@@ -540,14 +578,35 @@ impl ExportService {
         Ok(self.ports.audit.append(&event).await?)
     }
 
-    async fn audit_download(&self, access: &Access, job: &ExportJob) -> Result<(), UseCaseError> {
-        self.audit(access.by(), Action::Download, job).await
+    async fn audit_download(
+        &self,
+        access: &Access,
+        job: &ExportJob,
+        file: DisclosedFile,
+    ) -> Result<(), UseCaseError> {
+        let event = AuditEvent {
+            patient: Some(job.patient.id.clone()),
+            job: Some(job.id),
+            file: Some(file),
+            ..access.by().did(Action::Download, self.ports.clock.now())
+        };
+        Ok(self.ports.audit.append(&event).await?)
     }
 
     async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
         let job = self.job(access, id).await?;
-        let released = job.status() == Status::Approved;
-        released.then_some(job).ok_or(UseCaseError::NotFound)
+        if job.status() == Status::Approved {
+            return Ok(job);
+        }
+        let event = AuditEvent {
+            patient: Some(job.patient.id.clone()),
+            job: Some(job.id),
+            ..access
+                .by()
+                .was_refused(Action::Download, self.ports.clock.now())
+        };
+        self.ports.audit.append(&event).await?;
+        Err(UseCaseError::NotFound)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
 use super::{Claim, ExportError, ExportJob, Patience, Status, WorkerId};
-use crate::ports::{Clock, JobStore, StoreError};
+use crate::ports::{Action, AuditEvent, AuditLog, By, Clock, JobStore, StoreError};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Worker {
     pub id: WorkerId,
     /// The queue.
     pub jobs: Arc<dyn JobStore>,
+    /// Who released what.
+    pub audit: Arc<dyn AuditLog>,
     /// What runs an export.
     pub exporter: Exporter,
     /// How it works.
@@ -163,6 +165,15 @@ impl Worker {
         // the store decides.
         if transition.is_err() || job.export().is_none() {
             self.discard(&job, claim).await;
+        }
+        if job.status() == Status::Approved {
+            // Nobody reviews it, and it is released all the same.
+            let event = AuditEvent {
+                patient: Some(job.patient.id.clone()),
+                job: Some(job.id),
+                ..By::server().did(Action::AutoApprove, now)
+            };
+            self.audit.append(&event).await?;
         }
         match self.jobs.update(&job).await {
             Ok(_) => Ok(()),

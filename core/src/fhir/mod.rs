@@ -3,6 +3,7 @@
 //! A patient's records are *not* among them: a [`Record`] stays the JSON bytes it was, looked at
 //! where a decision needs it and never rebuilt.
 
+mod audit_event;
 mod batch;
 mod block;
 mod capability;
@@ -18,6 +19,7 @@ mod resource_type;
 mod scan;
 mod skip;
 
+pub use audit_event::audit_event;
 pub use capability::{Endpoint, capability_statement, operation_definition};
 pub use coding::{Coding, codings};
 pub use date::{DateError, PartialDate, Period};

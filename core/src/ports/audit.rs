@@ -8,21 +8,89 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::audit::{ChainError, Link};
 use crate::auth::{ClientId, StaffName};
-use crate::export::JobId;
+use crate::export::{ATTACHMENTS_FILE, Attachment, FileName, JobId};
 use crate::fhir::PatientId;
 
 /// Remembers, append-only, who saw or released what. Entries hold no record content and no
 /// secret.
+///
+/// Every entry is chained to the one before it (see [`Link`]), so that a changed or missing one
+/// is found.
 #[cfg_attr(any(test, feature = "testkit"), mockall::automock)]
 #[async_trait]
 pub trait AuditLog: Debug + Send + Sync + 'static {
     /// Appends an entry. An action whose entry cannot be written must not happen: callers write
-    /// it first.
+    /// it first, and it is durable when this returns.
     async fn append(&self, event: &AuditEvent) -> Result<(), StoreError>;
+
+    /// Entries that match, newest first, at most `page.limit`.
+    async fn list(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Follows the chain from the first entry to the last; the last one's link. One who noted an
+    /// earlier link elsewhere can pass it as `known`: it has to be in the chain.
+    async fn verify(&self, known: Option<Link>) -> Result<Link, ChainError>;
 }
 
-/// One entry of the audit log.
+/// One entry of the audit log, where it stands in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number; the first entry is 1, and there are no gaps.
+    pub number: u64,
+    /// What happened.
+    pub event: AuditEvent,
+}
+
+/// Which entries to look for; all that is given has to match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditFilter {
+    /// About this patient.
+    pub patient: Option<PatientId>,
+    /// About this export.
+    pub job: Option<JobId>,
+    /// By whoever has this name: a patient's id, a client's id, or the user name of staff.
+    pub actor: Option<String>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// What became of it.
+    pub outcome: Option<Outcome>,
+    /// At this instant or later.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// Whether an entry is among those looked for.
+    pub fn matches(&self, event: &AuditEvent) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        is(self.patient.as_ref(), event.patient.as_ref())
+            && is(self.job.as_ref(), event.job.as_ref())
+            && is(self.action.as_ref(), Some(&event.action))
+            && is(self.outcome.as_ref(), Some(&event.outcome))
+            && (self.actor.as_deref()).is_none_or(|name| event.actor.name() == Some(name))
+            && self.from.is_none_or(|from| event.at >= from)
+            && self.until.is_none_or(|until| event.at < until)
+    }
+}
+
+/// A part of the log, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditPage {
+    /// How many entries at most.
+    pub limit: usize,
+    /// Only entries with a smaller number: where the page before ended.
+    pub before: Option<u64>,
+}
+
+/// What happened, as the log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// When.
@@ -42,6 +110,39 @@ pub struct AuditEvent {
     /// In which export.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,
+    /// Which file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file: Option<DisclosedFile>,
+}
+
+/// A file that was handed out, named without telling what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DisclosedFile(String);
+
+impl DisclosedFile {
+    /// A file of records, such as `Observation.ndjson`.
+    pub fn records(name: &FileName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+
+    /// The file that announces the attachments.
+    pub fn announcement() -> Self {
+        Self(ATTACHMENTS_FILE.to_owned())
+    }
+
+    /// An attachment: by its media type and key, for a title may hold a patient's name.
+    pub fn attachment(attachment: &Attachment) -> Self {
+        let Attachment {
+            content_type, key, ..
+        } = attachment;
+        Self(format!("{content_type} {key}"))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Who did something.
@@ -60,6 +161,18 @@ pub enum Actor {
     Unknown,
     /// The server by itself, when something expires.
     Server,
+}
+
+impl Actor {
+    /// A patient's id, a client's id, or the user name of staff.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Patient(id) => Some(id.as_str()),
+            Self::Client(id) => Some(id.as_str()),
+            Self::Staff(name) => Some(name.as_str()),
+            Self::Operator | Self::Unknown | Self::Server => None,
+        }
+    }
 }
 
 /// From where something was done, as far as the edge can tell. Nothing where the server acts by
@@ -148,6 +261,7 @@ impl By {
             outcome: Outcome::Done,
             patient: None,
             job: None,
+            file: None,
         }
     }
 

@@ -9,10 +9,11 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
+use crate::audit::{ChainError, Link};
 use crate::auth::{SecretHash, Session};
 use crate::ports::{
-    Action, AuditEvent, AuditLog, FileBytes, FileError, FilePath, FileStore, FileWriter,
-    SessionStore, StoreError,
+    Action, AuditEntry, AuditEvent, AuditFilter, AuditLog, AuditPage, FileBytes, FileError,
+    FilePath, FileStore, FileWriter, SessionStore, StoreError,
 };
 
 type Shared<K, V> = Arc<Mutex<BTreeMap<K, V>>>;
@@ -161,5 +162,30 @@ impl AuditLog for RecordedAudit {
     async fn append(&self, event: &AuditEvent) -> Result<(), StoreError> {
         lock(&self.0).push(event.clone());
         Ok(())
+    }
+
+    async fn list(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let events = lock(&self.0);
+        let entries = (1..).zip(events.iter()).collect::<Vec<_>>();
+        let wanted = entries.into_iter().rev().filter(|(number, event)| {
+            page.before.is_none_or(|before| *number < before) && filter.matches(event)
+        });
+        Ok((wanted.take(page.limit))
+            .map(|(number, event)| AuditEntry {
+                number,
+                event: event.clone(),
+            })
+            .collect())
+    }
+
+    async fn verify(&self, _: Option<Link>) -> Result<Link, ChainError> {
+        let texts = lock(&self.0);
+        Ok(texts
+            .iter()
+            .fold(Link::START, |link, event| link.next(&format!("{event:?}"))))
     }
 }

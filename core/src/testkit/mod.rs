@@ -2,6 +2,7 @@
 //! and sample values. Mocks of every port stand beside the ports (`MockJobStore`, …).
 
 mod clock;
+pub mod contract;
 mod fakes;
 
 use std::collections::BTreeMap;
@@ -15,13 +16,13 @@ use url::Url;
 pub use clock::{FixedClock, SeededEntropy};
 pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 
-use crate::auth::{Client, ClientId, LoopbackRedirects, Scope};
+use crate::auth::{Client, ClientId, LoopbackRedirects, Scope, StaffName, StaffRole, StaffSession};
 use crate::export::{
     AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
     Requester, Review, Selection, SensitivityRules,
 };
 use crate::fhir::{PatientId, Record};
-use crate::ports::{Document, DocumentFormat, PatientSummary};
+use crate::ports::{Document, DocumentFormat, Origin, PatientSummary};
 
 /// A moment some seconds after 2024-01-01.
 ///
@@ -98,6 +99,16 @@ pub fn client() -> Client {
         loopback: LoopbackRedirects::Any,
         scopes: Scope::ALL.iter().copied().collect(),
         quirks: Vec::new(),
+    }
+}
+
+/// A member of staff who is logged in.
+pub fn staff() -> StaffSession {
+    StaffSession {
+        name: StaffName::proven("grace"),
+        role: StaffRole::Reviewer,
+        expires_at: at(600),
+        origin: Origin::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pages people see: rendered here, readable without JavaScript, nothing loaded from
 //! elsewhere.
 
+mod disclosures;
 mod documentation;
 mod form;
 mod login;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Secret, csrf_token};
 use url::{Host, Url};
 
+pub use disclosures::disclosures;
 pub use documentation::documentation;
 pub use form::{choices_from_form, form};
 pub use login::{consent, decide, log_in, log_out, login, returned};

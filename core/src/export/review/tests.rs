@@ -190,12 +190,13 @@ async fn removing_returns_the_job_as_it_last_was() {
 async fn a_page_tells_where_the_next_one_begins_unless_it_is_the_last() {
     let all = [another(retrieved(), 1), another(retrieved(), 2)];
     let service = House::of(all).service();
+    let staff = grace();
     let listed = |limit| {
         let page = Page {
             limit: Some(limit),
             after: None,
         };
-        service.jobs(&EVERY, page)
+        service.jobs(&staff, &EVERY, page)
     };
     let first = listed(1).await.unwrap();
     assert_eq!(first.jobs.len(), 1);
@@ -229,7 +230,7 @@ async fn staff_see_every_job_and_only_what_they_asked_for() {
         .withf(move |filter, asked| *filter == expected && asked.after.is_none())
         .returning(move |_, _| Ok(vec![first.clone()]));
     let service = house.service();
-    let listed = service.jobs(&wanted, page).await.unwrap();
+    let listed = service.jobs(&grace(), &wanted, page).await.unwrap();
     assert_eq!((listed.jobs, listed.next), (vec![jobs[0].clone()], None));
     assert_eq!(service.staff_job(jobs[1].id).await.unwrap(), jobs[1]);
     let unknown = service.staff_job(JobId::from_random([9; 32])).await;

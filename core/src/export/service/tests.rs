@@ -7,7 +7,7 @@ mod status;
 use super::*;
 use crate::auth::ClientId;
 use crate::export::fixture::*;
-use crate::ports::{Actor, MockJobStore, MockRecordSource, Origin};
+use crate::ports::{Actor, MockJobStore, MockRecordSource, Origin, Outcome};
 use crate::testkit::{at, client_id, patient};
 
 fn asked(patient: &PatientId, interaction: Interaction) -> KickoffRequest {
@@ -117,7 +117,11 @@ async fn another_patients_token_starts_nothing_and_learns_nothing() {
         )
         .await;
     assert!(matches!(refused, Err(UseCaseError::Forbidden(_))));
-    assert!(shelf.ids().is_empty() && audit.events().is_empty());
+    assert!(shelf.ids().is_empty());
+    let tried = audit.events();
+    assert_eq!((tried.len(), tried[0].action), (1, Action::KickOff));
+    assert_eq!(tried[0].outcome, Outcome::Refused);
+    assert_eq!(tried[0].patient.as_ref(), Some(&patient().id));
 }
 
 #[tokio::test]
@@ -196,7 +200,9 @@ async fn a_systems_job_is_there_for_that_system_alone() {
         let seen = service.job(&stranger, job.id).await;
         assert!(matches!(seen, Err(UseCaseError::NotFound)), "{stranger:?}");
     }
-    let at_browser = service.patients_job(&patient().id, job.id).await;
+    let at_browser = service
+        .patients_job(&at_browser_as(patient().id), job.id)
+        .await;
     assert!(matches!(at_browser, Err(UseCaseError::NotFound)));
 }
 
@@ -205,10 +211,15 @@ async fn at_the_browser_patients_see_their_own_jobs_alone() {
     let job = awaiting_input();
     let service = House::of([job.clone()]).service();
     assert_eq!(
-        service.patients_job(&patient().id, job.id).await.unwrap(),
+        service
+            .patients_job(&at_browser_as(patient().id), job.id)
+            .await
+            .unwrap(),
         job
     );
-    let other = service.patients_job(&other_patient(), job.id).await;
+    let other = service
+        .patients_job(&at_browser_as(other_patient()), job.id)
+        .await;
     assert!(matches!(other, Err(UseCaseError::NotFound)));
 }
 
@@ -314,7 +325,10 @@ async fn a_store_that_is_down_is_told_as_unavailable_by_every_use_case() {
     for error in [
         service.kick_off(&access(), request).await.unwrap_err(),
         service.job(&access(), id).await.unwrap_err(),
-        service.patients_job(&patient().id, id).await.unwrap_err(),
+        service
+            .patients_job(&at_browser_as(patient().id), id)
+            .await
+            .unwrap_err(),
         customised.await.unwrap_err(),
         service.file(&access(), id, "x").await.unwrap_err(),
         service.attachment(&access(), id, "x").await.unwrap_err(),
@@ -325,7 +339,10 @@ async fn a_store_that_is_down_is_told_as_unavailable_by_every_use_case() {
         service.reject(&staff, id, None).await.unwrap_err(),
         service.begin_upload(id).await.unwrap_err(),
         service.remove(&staff, id).await.unwrap_err(),
-        (service.jobs(&JobFilter::default(), Page::default()).await).unwrap_err(),
+        (service
+            .jobs(&grace(), &JobFilter::default(), Page::default())
+            .await)
+            .unwrap_err(),
     ] {
         assert!(matches!(error, UseCaseError::Unavailable(_)), "{error:?}");
         assert!(

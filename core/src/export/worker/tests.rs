@@ -14,7 +14,7 @@ use crate::ports::{
     FileError, FileStore, MockFileStore, MockJobStore, MockRecordSource, RecordError, RecordStream,
     SourceError,
 };
-use crate::testkit::{FixedClock, MemoryFiles, SeededEntropy, at, record};
+use crate::testkit::{FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, record};
 
 /// A worker and everything a test needs to watch it.
 struct Bench {
@@ -24,6 +24,7 @@ struct Bench {
     files: Arc<dyn FileStore>,
     source: MockRecordSource,
     clock: Arc<FixedClock>,
+    audit: Arc<RecordedAudit>,
 }
 
 impl Bench {
@@ -36,6 +37,7 @@ impl Bench {
             memory,
             source: MockRecordSource::new(),
             clock: Arc::new(FixedClock::at(at(100))),
+            audit: Arc::new(RecordedAudit::default()),
         }
     }
 
@@ -47,6 +49,7 @@ impl Bench {
         Worker {
             id: WorkerId("worker-1".into()),
             jobs: Arc::new(self.shelf.behind(self.jobs)),
+            audit: self.audit,
             exporter: Exporter {
                 source: Arc::new(source),
                 files: self.files,
@@ -143,15 +146,16 @@ async fn a_requested_export_is_retrieved_and_waits_for_review() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_export_without_review_is_released_at_once() {
+async fn an_export_without_review_is_released_at_once_and_that_is_remembered() {
     let mut job = requested();
     job.review = Review::Automatic;
     let mut bench = Bench::of([job]);
     (bench.source.expect_records()).returning(|_, _| Ok(one_record()));
-    let shelf = bench.shelf.clone();
+    let (shelf, audit) = (bench.shelf.clone(), bench.audit.clone());
     let (_stop, mut stop) = never_stops();
     bench.worker().work(&mut stop).await.unwrap();
     assert_eq!(shelf.job().status(), Status::Approved);
+    assert_eq!(audit.actions(), [Action::AutoApprove]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use futures::TryStreamExt;
 use super::*;
 use crate::auth::{Client, Quirk};
 use crate::export::attachment_json;
-use crate::ports::MockClientRegistry;
+use crate::ports::{MockClientRegistry, Outcome};
 use crate::testkit::client;
 
 async fn text(service: &ExportService, download: &Download, range: Range<u64>) -> String {
@@ -59,7 +59,11 @@ async fn nothing_can_be_fetched_before_release_or_after_its_end() {
             "{:?}",
             job.status()
         );
-        assert!(audit.events().is_empty());
+        let remembered = audit.events();
+        let refused = |event: &AuditEvent| {
+            (event.action, event.outcome) == (Action::Download, Outcome::Refused)
+        };
+        assert!(remembered.len() == 3 && remembered.iter().all(refused));
     }
 }
 

@@ -102,7 +102,7 @@ async fn an_expired_job_is_gone_even_before_the_sweep() {
         assert!(service.job(&own, job.id).await.is_ok());
         assert_eq!(
             service
-                .jobs(&JobFilter::default(), Page::default())
+                .jobs(&grace(), &JobFilter::default(), Page::default())
                 .await
                 .unwrap()
                 .jobs
@@ -114,7 +114,7 @@ async fn an_expired_job_is_gone_even_before_the_sweep() {
         for gone in [
             service.job(&own, job.id).await.unwrap_err(),
             service
-                .patients_job(&patient().id, job.id)
+                .patients_job(&at_browser_as(patient().id), job.id)
                 .await
                 .unwrap_err(),
             service
@@ -134,7 +134,9 @@ async fn an_expired_job_is_gone_even_before_the_sweep() {
                 job.status()
             );
         }
-        let listed = service.jobs(&JobFilter::default(), Page::default()).await;
+        let listed = service
+            .jobs(&grace(), &JobFilter::default(), Page::default())
+            .await;
         assert!(listed.unwrap().jobs.is_empty(), "{:?}", job.status());
     }
 }
