@@ -9,6 +9,7 @@
 //! [[staff]]
 //! username = "ada"
 //! password_hash = "$argon2id$…"      # made by `ehi-server hash-password`
+//! role = "admin"                     # or "reviewer", as it is without it
 //!
 //! [[patient]]
 //! username = "grace"
@@ -25,12 +26,13 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use async_trait::async_trait;
 use ehi_core::auth::{
-    Client, ClientId, LoopbackRedirects, Quirk, RegisteredUrl, Scope, Scopes, StaffName,
+    Client, ClientId, LoginAttempt, LoopbackRedirects, Quirk, RegisteredUrl, Scope, Scopes,
+    StaffMember, StaffName, StaffRole,
 };
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
-    ClientRegistry, Credentials, LoginError, LoginPrompt, PatientAnswer, PatientLogin, StaffLogin,
-    StoreError,
+    ClientRegistry, Credentials, LoginError, PatientAnswer, PatientLogin, PatientPrompt, Proof,
+    StaffAnswer, StaffLogin, StaffPrompt, Standing, StoreError,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -40,7 +42,7 @@ use tokio::sync::Semaphore;
 #[derive(Debug)]
 pub struct Directory {
     clients: HashMap<ClientId, Client>,
-    staff: Accounts<StaffName>,
+    staff: Accounts<StaffMember>,
     patients: Accounts<PatientId>,
 }
 
@@ -94,6 +96,12 @@ struct ClientEntry {
 struct StaffEntry {
     username: String,
     password_hash: String,
+    #[serde(default = "reviewer")]
+    role: StaffRole,
+}
+
+fn reviewer() -> StaffRole {
+    StaffRole::Reviewer
 }
 
 #[derive(Deserialize)]
@@ -136,8 +144,11 @@ impl Directory {
             }
         }
         let staff = (file.staff.into_iter()).map(|entry| {
-            let name = StaffName::proven(&entry.username);
-            (entry.username, entry.password_hash, name)
+            let member = StaffMember {
+                name: StaffName::proven(&entry.username),
+                role: entry.role,
+            };
+            (entry.username, entry.password_hash, member)
         });
         let patients = (file.patient.into_iter())
             .map(|entry| (entry.username, entry.password_hash, entry.patient));
@@ -173,21 +184,33 @@ impl ClientRegistry for Directory {
 
 #[async_trait]
 impl StaffLogin for Directory {
-    async fn verify(&self, credentials: Credentials) -> Result<StaffName, LoginError> {
-        self.staff.verify(credentials).await
+    async fn prompt(&self, _: &LoginAttempt, _: Proof) -> Result<StaffPrompt, LoginError> {
+        Ok(StaffPrompt::Password)
+    }
+
+    async fn verify(&self, answer: StaffAnswer) -> Result<StaffMember, LoginError> {
+        match answer {
+            StaffAnswer::Password(credentials) => self.staff.verify(credentials).await,
+            StaffAnswer::Returned(_) => Err(LoginError::Refused),
+        }
+    }
+
+    async fn standing(&self, name: &StaffName) -> Result<Standing, LoginError> {
+        let account = self.staff.by_name.get(name.as_str());
+        Ok(account.map_or(Standing::Gone, |(_, member)| Standing::Has(member.role)))
     }
 }
 
 #[async_trait]
 impl PatientLogin for Directory {
-    async fn prompt(&self) -> Result<LoginPrompt, LoginError> {
-        Ok(LoginPrompt::Password)
+    async fn prompt(&self, _: &LoginAttempt, _: Proof) -> Result<PatientPrompt, LoginError> {
+        Ok(PatientPrompt::Password)
     }
 
     async fn verify(&self, answer: PatientAnswer) -> Result<PatientId, LoginError> {
         match answer {
             PatientAnswer::Password(credentials) => self.patients.verify(credentials).await,
-            PatientAnswer::Picked(_) => Err(LoginError::Refused),
+            PatientAnswer::Picked(_) | PatientAnswer::Returned(_) => Err(LoginError::Refused),
         }
     }
 }
@@ -262,6 +285,8 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$ApPX4kuEwQgJ5IhMkk/2oQ$BpOl
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn directory() -> Directory {
@@ -281,13 +306,40 @@ mod tests {
         }
     }
 
+    async fn log_in(
+        directory: &Directory,
+        username: &str,
+        password: &str,
+    ) -> Result<StaffMember, LoginError> {
+        let answer = StaffAnswer::Password(credentials(username, password));
+        StaffLogin::verify(directory, answer).await
+    }
+
+    #[tokio::test]
+    async fn staff_review_unless_the_file_makes_them_admins() {
+        let hash = hash_password(&"right".to_owned().into()).unwrap();
+        let entry = |name: &str, role: &str| {
+            format!("[[staff]]\nusername = '{name}'\npassword_hash = '{hash}'\n{role}")
+        };
+        let text = entry("ada", "") + &entry("grace", "role = 'admin'\n");
+        let directory = Directory::parse(&text).unwrap();
+        for (name, role) in [("ada", StaffRole::Reviewer), ("grace", StaffRole::Admin)] {
+            let member = log_in(&directory, name, "right").await.unwrap();
+            assert_eq!(member.role, role, "{name}");
+            let standing = directory.standing(&member.name).await.unwrap();
+            assert_eq!(standing, Standing::Has(role), "{name}");
+        }
+        let gone = StaffName::proven("nobody");
+        assert_eq!(directory.standing(&gone).await.unwrap(), Standing::Gone);
+        let nonsense = Directory::parse(&entry("ada", "role = 'boss'\n")).unwrap_err();
+        assert!(nonsense.to_string().contains("boss"), "{nonsense}");
+    }
+
     #[tokio::test]
     async fn the_right_password_opens_and_every_other_answer_is_refused_alike() {
         let directory = directory();
-        let ada = StaffLogin::verify(&directory, credentials("ada", "right"))
-            .await
-            .unwrap();
-        assert_eq!(ada.as_str(), "ada");
+        let ada = log_in(&directory, "ada", "right").await.unwrap();
+        assert_eq!(ada.name.as_str(), "ada");
         for (username, password) in [
             ("ada", "wrong"),
             ("nobody", "right"),
@@ -295,7 +347,7 @@ mod tests {
             ("", ""),
             ("ADA", "right"),
         ] {
-            let refused = StaffLogin::verify(&directory, credentials(username, password)).await;
+            let refused = log_in(&directory, username, password).await;
             assert!(matches!(refused, Err(LoginError::Refused)), "{username}");
         }
         let grace = PatientAnswer::Password(credentials("grace", "right"));
@@ -318,6 +370,27 @@ mod tests {
         assert!(!client.scopes.contains(Scope::SystemEhiExport));
         assert!(client.has(Quirk::BareLinkHeader) && !client.has(Quirk::GroupedAttachments));
         assert_eq!(client.loopback, LoopbackRedirects::Registered);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_takes_as_long_as_a_wrong_password() {
+        let directory = directory();
+        // The quickest of several, so that whatever else the machine does counts for little.
+        let quickest = async |username| {
+            let mut quickest = Duration::MAX;
+            for _ in 0..5 {
+                let begun = Instant::now();
+                let refused = log_in(&directory, username, "wrong").await;
+                assert!(matches!(refused, Err(LoginError::Refused)));
+                quickest = quickest.min(begun.elapsed());
+            }
+            quickest
+        };
+        let (known, unknown) = (quickest("ada").await, quickest("nobody").await);
+        assert!(
+            unknown > known / 4 && known > unknown / 4,
+            "{known:?}, {unknown:?}"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`records`] | `records-tables` | documents from the SQL tables of a legacy system |
 //! | [`records`] | `records-federated` | several record sources as one |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
+//! | [`oidc`] | `oidc` | logins of patients and staff at an identity provider, by OpenID Connect |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`sql`] | `sql` | every store in SQLite or PostgreSQL |
@@ -32,6 +33,8 @@ pub mod http;
 pub mod keys;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "oidc")]
+pub mod oidc;
 #[cfg(feature = "picker")]
 pub mod picker;
 #[cfg(any(

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ehi_core::auth::LoginAttempt;
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
-    LoginError, LoginPrompt, PatientAnswer, PatientLogin, PatientSearch, RecordSource,
+    LoginError, PatientAnswer, PatientLogin, PatientPrompt, PatientSearch, Proof, RecordSource,
 };
 
 /// How many patients the list shows.
@@ -26,7 +27,7 @@ impl PatientPicker {
 
 #[async_trait]
 impl PatientLogin for PatientPicker {
-    async fn prompt(&self) -> Result<LoginPrompt, LoginError> {
+    async fn prompt(&self, _: &LoginAttempt, _: Proof) -> Result<PatientPrompt, LoginError> {
         let everybody = PatientSearch {
             name: String::new(),
             birth_date: None,
@@ -34,13 +35,13 @@ impl PatientLogin for PatientPicker {
         };
         let found = self.source.search(&everybody).await;
         let patients = found.map_err(|error| LoginError::Unavailable(error.into()))?;
-        Ok(LoginPrompt::Pick(patients))
+        Ok(PatientPrompt::Pick(patients))
     }
 
     async fn verify(&self, answer: PatientAnswer) -> Result<PatientId, LoginError> {
         match answer {
             PatientAnswer::Picked(id) => Ok(id),
-            PatientAnswer::Password(_) => Err(LoginError::Refused),
+            PatientAnswer::Password(_) | PatientAnswer::Returned(_) => Err(LoginError::Refused),
         }
     }
 }

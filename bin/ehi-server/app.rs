@@ -15,6 +15,7 @@ use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
     Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginGuard, PatientSessions,
+    SessionLifetimes,
     StaffSessions,
 };
 use ehi_core::export::{
@@ -23,7 +24,7 @@ use ehi_core::export::{
 };
 use ehi_core::ports::{
     AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
-    SessionStore, TokenKeys,
+    SessionStore, StaffLogin, TokenKeys,
 };
 use url::Url;
 
@@ -36,10 +37,14 @@ pub struct Parts {
     pub base: Url,
     /// Where records come from.
     pub source: Arc<dyn RecordSource>,
-    /// Clients and staff.
+    /// Clients.
     pub directory: Arc<Directory>,
     /// Who patients are.
     pub patient_login: Arc<dyn PatientLogin>,
+    /// Who staff are.
+    pub staff_login: Arc<dyn StaffLogin>,
+    /// Where staff go once they logged in elsewhere.
+    pub staff_home: Option<Url>,
     /// When things expire.
     pub lifetimes: Times,
     /// Test kick-offs.
@@ -61,10 +66,12 @@ pub struct Times {
     pub jobs: Lifetimes,
     /// How often what expired is removed.
     pub sweep: Duration,
-    /// Of a patient's session.
+    /// Of a patient's session that is not used.
     pub patient_session: Duration,
     /// Of a staff session that is not used.
     pub staff_session: Duration,
+    /// Of every session, however much it is used.
+    pub session_absolute: Duration,
     /// Of access tokens.
     pub access_token: Duration,
     /// Of a patient's authorization.
@@ -101,6 +108,7 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         allowed_origins: parts.allowed_origins.clone(),
         strict_transport: parts.requests.strict_transport,
         rates: parts.requests.rates,
+        staff_home: parts.staff_home.clone(),
         // Room for the boundaries and headers between the files.
         upload_bytes: usize::try_from(UPLOADS.bytes)
             .unwrap_or(usize::MAX)
@@ -209,19 +217,25 @@ impl Ports {
             audit: self.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            lifetime: parts.lifetimes.patient_session,
+            lifetimes: SessionLifetimes {
+                idle: parts.lifetimes.patient_session,
+                absolute: parts.lifetimes.session_absolute,
+            },
         }
     }
 
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
-            login: parts.directory.clone(),
+            login: parts.staff_login.clone(),
             guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             sessions: self.sessions.clone(),
             audit: self.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            lifetime: parts.lifetimes.staff_session,
+            lifetimes: SessionLifetimes {
+                idle: parts.lifetimes.staff_session,
+                absolute: parts.lifetimes.session_absolute,
+            },
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ehi_adapters::http::{Edge, StrictTransport, TestKickoffs};
+use ehi_adapters::oidc::{PatientLoginConfig, StaffLoginConfig};
 use ehi_core::export::{DocumentRules, Lifetimes, Rules, RulesError, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
@@ -35,6 +36,12 @@ pub struct Config {
     pub records: Vec<SourceConfig>,
     /// The file of clients, staff and patients.
     pub directory: PathBuf,
+    /// The identity provider patients log in at; passwords of the directory unless given.
+    #[serde(default)]
+    pub patient_login: Option<PatientLoginConfig>,
+    /// The identity provider staff log in at; passwords of the directory unless given.
+    #[serde(default)]
+    pub staff_login: Option<StaffLoginConfig>,
     /// The file of rules that say which records are protected; the standard ones unless given.
     #[serde(default)]
     pub sensitivity_rules: Option<PathBuf>,
@@ -87,6 +94,7 @@ pub struct LifetimesConfig {
     sweep: HumanDuration,
     patient_session: HumanDuration,
     staff_session: HumanDuration,
+    session_absolute: HumanDuration,
     access_token: HumanDuration,
     refresh_token: HumanDuration,
 }
@@ -106,6 +114,7 @@ impl Default for LifetimesConfig {
             sweep: seconds(MINUTE),
             patient_session: seconds(30 * MINUTE),
             staff_session: seconds(15 * MINUTE),
+            session_absolute: seconds(12 * HOUR),
             access_token: seconds(HOUR),
             refresh_token: seconds(90 * DAY),
         }
@@ -125,6 +134,7 @@ impl LifetimesConfig {
             sweep: self.sweep.0,
             patient_session: self.patient_session.0,
             staff_session: self.staff_session.0,
+            session_absolute: self.session_absolute.0,
             access_token: self.access_token.0,
             refresh_token: self.refresh_token.0,
         }

@@ -87,6 +87,7 @@ async fn run_on(
 ) -> Result<(), Failure> {
     let directory = Directory::parse(include_str!("demo.toml"))
         .map_err(|error| Failure::because("the demo's directory is broken", error))?;
+    let directory = Arc::new(directory);
     let listener = start::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let address = listener
         .local_addr()
@@ -96,8 +97,10 @@ async fn run_on(
     let parts = Parts {
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
+        staff_login: directory.clone(),
+        staff_home: None,
         source,
-        directory: Arc::new(directory),
+        directory,
         lifetimes: times(),
         test_kickoffs: TestKickoffs::On,
         allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
@@ -156,6 +159,7 @@ fn times() -> Times {
         sweep: minutes(1),
         patient_session: minutes(60),
         staff_session: minutes(10),
+        session_absolute: minutes(60 * 12),
         access_token: minutes(60),
         refresh_token: minutes(60 * 24 * 365),
     }
@@ -325,7 +329,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_passwords_that_are_printed_are_those_that_work() {
-        use ehi_core::ports::{Credentials, StaffLogin};
+        use ehi_core::auth::StaffRole;
+        use ehi_core::ports::{Credentials, StaffAnswer, StaffLogin};
         let directory = Directory::parse(include_str!("demo.toml")).unwrap();
         for username in ["admin", "admin2"] {
             let password = format!("{username}-password").into();
@@ -333,13 +338,10 @@ mod tests {
                 username: username.into(),
                 password,
             };
-            assert_eq!(
-                StaffLogin::verify(&directory, credentials)
-                    .await
-                    .unwrap()
-                    .as_str(),
-                username
-            );
+            let answer = StaffAnswer::Password(credentials);
+            let member = StaffLogin::verify(&directory, answer).await.unwrap();
+            assert_eq!(member.name.as_str(), username);
+            assert_eq!(member.role, StaffRole::Admin);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - [`demo`]: everything on one machine with made-up patients, no configuration needed; with
 //!   [`demo::serve`] your own [`RecordSource`](ehi_core::ports::RecordSource) is tried out.
 //! - [`serve`]: the real one, as a [configuration file](config) says.
+//! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`audit`]: checks and exports the audit log. [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
@@ -13,6 +14,7 @@ pub mod config;
 pub mod demo;
 pub mod edge;
 pub mod log;
+pub mod logins;
 pub mod password;
 pub mod sample;
 pub mod serve;

@@ -10,6 +10,7 @@ use ehi_adapters::http::router;
 use crate::Failure;
 use crate::app::{Parts, wire};
 use crate::config::Config;
+use crate::logins::Logins;
 use crate::{sources, start};
 
 /// How to run.
@@ -25,31 +26,20 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = Config::parse(&read(&arguments.config, "the configuration")?)?;
     let directory = Directory::parse(&read(&config.directory, "the directory")?)
         .map_err(|error| Failure::because(config.directory.display().to_string(), error))?;
-    for (there, what) in [
-        (
-            directory.has_clients(),
-            "[[client]]: no app could ask for anything",
-        ),
-        (
-            directory.has_staff(),
-            "[[staff]]: nobody could release an export",
-        ),
-        (
-            directory.has_patients(),
-            "[[patient]]: no patient could log in",
-        ),
-    ] {
-        if !there {
-            let file = config.directory.display();
-            return Err(Failure::new(format!("{file} has no {what}")));
-        }
+    if !directory.has_clients() {
+        let file = config.directory.display();
+        let message = format!("{file} has no [[client]]: no app could ask for anything");
+        return Err(Failure::new(message));
     }
-    let source = sources::open(&config.records).await?;
     let directory = Arc::new(directory);
+    let logins = Logins::open(&config, &directory)?;
+    let source = sources::open(&config.records).await?;
     let parts = Parts {
         base: config.public_url.clone(),
         source,
-        patient_login: directory.clone(),
+        patient_login: logins.patients,
+        staff_login: logins.staff,
+        staff_home: logins.staff_home,
         directory,
         lifetimes: config.lifetimes.times(),
         test_kickoffs: config.test_kickoffs(),

@@ -19,20 +19,24 @@ use crate::wait::until;
 
 /// Whether pages may run scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scripts {
+pub enum Scripts {
+    /// They may not.
     Off,
+    /// They may.
     On,
 }
 
 /// A real browser with nothing remembered.
-struct RealBrowser {
-    client: Client,
+pub struct RealBrowser {
+    /// What drives it.
+    pub client: Client,
     driver: Child,
     _profile: TempDir,
 }
 
 impl RealBrowser {
-    async fn start(scripts: Scripts) -> Self {
+    /// Starts one.
+    pub async fn start(scripts: Scripts) -> Self {
         let port = free_port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -68,7 +72,7 @@ impl RealBrowser {
     }
 
     /// Clicks on what is there or is about to be.
-    async fn press(&self, css: &str) {
+    pub async fn press(&self, css: &str) {
         let place = Locator::Css(css);
         let element = self.client.wait().for_element(place).await;
         let element = element.unwrap_or_else(|error| panic!("no {css}: {error}"));
@@ -76,7 +80,7 @@ impl RealBrowser {
     }
 
     /// Waits until the page shows this text here. A click returns before the next page is there.
-    async fn shows(&self, css: &str, text: &str) {
+    pub async fn shows(&self, css: &str, text: &str) {
         until(&format!("{text:?} in {css}"), async || {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
             let shown = element.text().await.ok()?;
@@ -97,7 +101,16 @@ impl RealBrowser {
         id.unwrap_or_default()
     }
 
-    async fn end(self) {
+    /// Types into a field that is there or is about to be.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let place = Locator::Css(css);
+        let field = self.client.wait().for_element(place).await;
+        let field = field.unwrap_or_else(|error| panic!("no {css}: {error}"));
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Closes it.
+    pub async fn end(self) {
         // Dropping it ends the rest.
         let _ = self.client.clone().close().await;
     }

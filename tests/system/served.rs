@@ -56,7 +56,7 @@ source = "Decision of the records committee, 2026"
 "#;
 
 /// What `ehi-server hash-password` makes of a password.
-fn hash(password: &str) -> String {
+pub fn hash(password: &str) -> String {
     let mut child = command()
         .arg("hash-password")
         .stdin(Stdio::piped())

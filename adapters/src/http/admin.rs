@@ -4,101 +4,21 @@ use std::collections::HashSet;
 
 use axum::Extension;
 use axum::Json;
+use axum::extract::State;
 use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
-use axum::extract::{Request, State};
-use axum::http::header::{LINK, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::http::header::LINK;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{Secret, SessionError, StaffSession};
+use ehi_core::auth::StaffSession;
 use ehi_core::export::{JobId, Status, Upload};
 use ehi_core::fhir::{IssueCode, PatientId};
-use ehi_core::ports::{Credentials, Cursor, JobFilter, Page};
+use ehi_core::ports::{Cursor, JobFilter, Page};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::cookie::{self, STAFF_COOKIE, SameSite};
 use super::error::{Admin, Problem, bad_state};
-use super::extract::{CameFrom, Path, Payload, Query, field};
+use super::extract::{Path, Payload, Query, field};
 use super::{App, Shared, views};
-
-/// `POST /admin/login`
-pub async fn login(
-    State(app): State<Shared>,
-    CameFrom(origin): CameFrom,
-    payload: Result<Payload, Problem>,
-) -> Result<Response, Admin> {
-    let refused = || Problem::unauthorized("The user name or the password is wrong.");
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let (username, password) = match &payload? {
-        Payload::Empty => (None, None),
-        Payload::Json(body) => (text(&body["username"]), text(&body["password"])),
-        Payload::Form(form) => (
-            field(form, "username").map(str::to_owned),
-            field(form, "password").map(str::to_owned),
-        ),
-    };
-    let credentials = Credentials {
-        username: username.ok_or_else(refused)?,
-        password: password.ok_or_else(refused)?.into(),
-    };
-    let (secret, session) = match app.staff.log_in(credentials, &origin).await {
-        Ok(logged_in) => logged_in,
-        Err(SessionError::Refused) => return Err(refused().into()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut response = Json(json!({"username": session.name})).into_response();
-    let cookie = staff_cookie(&app, &secret, session.expires_at);
-    response.headers_mut().insert(SET_COOKIE, cookie);
-    Ok(response)
-}
-
-/// `GET /admin/logout`
-pub async fn logout(
-    State(app): State<Shared>,
-    CameFrom(origin): CameFrom,
-    headers: HeaderMap,
-) -> Result<Response, Admin> {
-    if let Some(secret) = cookie::read(&headers, STAFF_COOKIE) {
-        app.staff.log_out(&secret, &origin).await?;
-    }
-    let mut response = Json(json!({"message": "You are logged out."})).into_response();
-    response
-        .headers_mut()
-        .insert(SET_COOKIE, cookie::clear(STAFF_COOKIE, same_site(&app)));
-    Ok(response)
-}
-
-/// Lets only staff pass, and makes the session of those who are at work last.
-pub async fn staff_only(
-    State(app): State<Shared>,
-    CameFrom(origin): CameFrom,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Admin> {
-    let secret = cookie::read(request.headers(), STAFF_COOKIE);
-    let secret = secret.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
-    let session = app.staff.recognise(&secret, &origin).await?;
-    let cookie = staff_cookie(&app, &secret, session.expires_at);
-    request.extensions_mut().insert(session);
-    let mut response = next.run(request).await;
-    response.headers_mut().entry(SET_COOKIE).or_insert(cookie);
-    Ok(response)
-}
-
-/// Where other origins are named, their pages have to be able to use the cookie.
-fn same_site(app: &App) -> SameSite {
-    if app.settings.allowed_origins.is_empty() {
-        SameSite::Lax
-    } else {
-        SameSite::None
-    }
-}
-
-fn staff_cookie(app: &App, secret: &Secret, expires: Timestamp) -> HeaderValue {
-    let base = app.exports.links().base();
-    cookie::set(STAFF_COOKIE, secret, base, same_site(app), Some(expires))
-}
 
 /// `GET /admin/jobs`
 pub async fn jobs(

@@ -33,13 +33,14 @@ const BATCH: usize = 1_000;
 const FHIR_NDJSON: &str = "application/fhir+ndjson";
 
 /// `GET /admin/audit`: a part of the log as JSON; by `Accept: application/fhir+ndjson` all that
-/// matches, as AuditEvents.
+/// matches, as AuditEvents. For admins alone.
 pub async fn log(
     State(app): State<Shared>,
     Extension(staff): Extension<StaffSession>,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Admin> {
+    staff.admin()?;
     let filter = filter(&query)?;
     let limit = read(&query, "limit", |limit| {
         (limit.parse().ok()).filter(|limit| (1..=1_000).contains(limit))

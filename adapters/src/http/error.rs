@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{SessionError, TokenError};
+use ehi_core::auth::{DestinationTooLong, NotAdmin, SessionError, TokenError};
 use ehi_core::export::{AttachError, InvalidChoices, Status, UseCaseError};
 use ehi_core::fhir::{IssueCode, OperationOutcome};
 use ehi_core::ports::StoreError;
@@ -25,6 +25,8 @@ pub struct Problem {
     message: String,
     /// When it may be tried again.
     retry: Option<Duration>,
+    /// Where a person can try again.
+    again: Option<String>,
 }
 
 impl Problem {
@@ -34,7 +36,21 @@ impl Problem {
             code,
             message: message.into(),
             retry: None,
+            again: None,
         }
+    }
+
+    /// The same, with a link for people who want to try again.
+    pub fn again(self, href: impl Into<String>) -> Self {
+        let again = Some(href.into());
+        Self { again, ..self }
+    }
+
+    /// A browser came back from a login that this browser did not begin, or that is over.
+    pub fn lost_login() -> Self {
+        Self::invalid(
+            "This login was begun in another browser or window, took too long, or was used already. Please start again. Cookies have to be allowed.",
+        )
     }
 
     /// The request makes no sense.
@@ -162,8 +178,23 @@ impl From<SessionError> for Problem {
             SessionError::None => Self::unauthorized("Please log in first."),
             SessionError::Refused => Self::unauthorized("The login was refused."),
             SessionError::TooMany(wait) => Self::too_often(wait),
+            SessionError::Stranger => {
+                Self::forbidden("Your login worked, but nobody is known here by it.")
+            }
             SessionError::Unavailable(cause) => Self::unavailable(&*cause),
         }
+    }
+}
+
+impl From<NotAdmin> for Problem {
+    fn from(error: NotAdmin) -> Self {
+        Self::forbidden(sentence(&error))
+    }
+}
+
+impl From<DestinationTooLong> for Problem {
+    fn from(_: DestinationTooLong) -> Self {
+        Self::invalid("This address is too long to log in by. Please go back and start again.")
     }
 }
 
@@ -248,7 +279,8 @@ impl IntoResponse for Admin {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        self.0.with_headers(pages::error_page(&self.0.message))
+        let page = pages::error_page(&self.0.message, self.0.again.as_deref());
+        self.0.with_headers(page)
     }
 }
 
@@ -258,14 +290,25 @@ pub fn outcome_response(status: StatusCode, outcome: &OperationOutcome) -> Respo
     (status, content_type, outcome.to_json().to_string()).into_response()
 }
 
+/// Where people look.
+const PAGES: [&str; 7] = [
+    "/patient-login",
+    "/patient-login/callback",
+    "/patient-logout",
+    "/authorize-app",
+    "/documentation",
+    "/admin/login/start",
+    "/admin/login/callback",
+];
+
 /// A failure in the shape that suits its path.
 pub fn by_path(path: &str, problem: Problem) -> Response {
-    let is_page = ["/patient-login", "/authorize-app", "/documentation"].contains(&path)
-        || (path.starts_with("/jobs/") && path.ends_with("/customize"));
-    if path.starts_with("/admin") || path.starts_with("/auth/") {
-        Admin(problem).into_response()
-    } else if is_page {
+    let is_page =
+        PAGES.contains(&path) || (path.starts_with("/jobs/") && path.ends_with("/customize"));
+    if is_page {
         Page(problem).into_response()
+    } else if path.starts_with("/admin") || path.starts_with("/auth/") {
+        Admin(problem).into_response()
     } else {
         Fhir(problem).into_response()
     }
@@ -299,4 +342,31 @@ pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
         message,
     ))
     .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_no_admin_is_told_that_admins_may() {
+        let response = Admin::from(NotAdmin).into_response();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(Problem::from(NotAdmin).message, "Only admins may do this.");
+    }
+
+    #[test]
+    fn pages_that_staff_see_are_pages() {
+        let shape = |path| {
+            let response = by_path(path, Problem::not_found());
+            response.headers()[CONTENT_TYPE]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        for path in ["/admin/login/start", "/admin/login/callback"] {
+            assert!(shape(path).starts_with("text/html"), "{path}");
+        }
+        assert_eq!(shape("/admin/login"), "application/json");
+    }
 }

@@ -238,10 +238,10 @@ pub async fn form(
     let job = app.exports.show_form(&session, id).await?;
     let client = app.exports.client_of(&job).await?;
     let return_url = return_url(client.as_ref(), &query);
-    if job.status() != ehi_core::export::Status::AwaitingInput {
-        return Ok(pages::done(client.as_ref(), return_url.as_ref()));
-    }
     let cookie = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
+    if job.status() != ehi_core::export::Status::AwaitingInput {
+        return Ok(pages::done(client.as_ref(), cookie, return_url.as_ref()));
+    }
     Ok(pages::form(
         &job,
         client.as_ref(),

@@ -16,7 +16,7 @@ use ehi_core::ports::{Origin, RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cookie::{self, PATIENT_COOKIE};
+use super::cookie::Cookie;
 use super::error::{Fhir, Problem, by_path};
 use super::{App, Shared};
 
@@ -84,6 +84,11 @@ impl FromRequestParts<Shared> for Job {
 pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
+    /// The pairs of a query as text.
+    pub fn parse(text: &str) -> Self {
+        Self(decode(text.as_bytes()).collect())
+    }
+
     /// The first value of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         (self.0.iter())
@@ -210,13 +215,13 @@ pub struct PatientCookie {
     pub origin: Origin,
 }
 
-impl<S: Sync> FromRequestParts<S> for PatientCookie {
+impl FromRequestParts<Shared> for PatientCookie {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let CameFrom(origin) = CameFrom::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Infallible> {
+        let CameFrom(origin) = CameFrom::from_request_parts(parts, app).await?;
         Ok(Self {
-            secret: cookie::read(&parts.headers, PATIENT_COOKIE),
+            secret: Cookie::of_patient(app).read(&parts.headers),
             origin,
         })
     }

@@ -6,6 +6,7 @@
 //! | `export` | kick-off, form submission, status, download |
 //! | `smart` | discovery, authorization, tokens |
 //! | `admin` | the staff's JSON API |
+//! | `staff_login`, `elsewhere` | how staff log in; logins at another server |
 //! | `audit` | the audit log, for staff |
 //! | `fhir` | metadata |
 //! | `pages` | HTML: login, consent, form, documentation |
@@ -19,6 +20,7 @@ mod audit;
 mod cookie;
 mod cors;
 mod edge;
+mod elsewhere;
 mod error;
 mod export;
 mod extract;
@@ -29,6 +31,7 @@ mod range;
 mod router;
 mod smart;
 mod throttle;
+mod staff_login;
 mod views;
 
 use std::sync::Arc;
@@ -38,6 +41,7 @@ use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{AuthorizationServer, PatientSessions, StaffSessions};
 use ehi_core::export::ExportService;
 use jiff::Timestamp;
+use url::Url;
 
 pub use edge::{
     Edge, ForwardedBy, Patience, Proxies, Reload, ServeLimits, Tls, TlsError, TlsFiles, serve,
@@ -73,6 +77,9 @@ pub struct HttpSettings {
     pub strict_transport: StrictTransport,
     /// How often a client may come.
     pub rates: RateLimits,
+    /// Where the browser of a member of staff goes once they logged in elsewhere; a plain page
+    /// unless it is given.
+    pub staff_home: Option<Url>,
     /// Bytes of a whole upload of attachments.
     pub upload_bytes: usize,
     /// Version of the software, for the CapabilityStatement.

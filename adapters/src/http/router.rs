@@ -20,7 +20,7 @@ use super::error::Problem;
 use super::export::Mount;
 use super::throttle::{self, Counted, Throttle};
 use super::{App, Shared, TestKickoffs};
-use super::{admin, audit, cors, error, export, fhir, headers, pages, smart};
+use super::{admin, audit, cors, error, export, fhir, headers, pages, smart, staff_login};
 
 /// The paths of all FHIR endpoints: what a token may be asked for.
 pub const FHIR_MOUNTS: [&str; 5] = [
@@ -80,6 +80,8 @@ pub fn router_with(app: App, own: Router) -> Router {
                 .route_layer(from_fn_with_state(logins.clone(), throttle::by_address))
                 .get(pages::login),
         )
+        .route("/patient-login/callback", get(pages::returned))
+        .route("/patient-logout", post(pages::log_out))
         .route("/authorize-app", get(pages::consent).post(pages::decide))
         .route_layer(forms)
         .route("/documentation", get(pages::documentation))
@@ -202,7 +204,7 @@ fn fhir_mounts(app: &App, kick_offs: &Counted) -> Router<Shared> {
 fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
     let upload = DefaultBodyLimit::max(app.settings.upload_bytes);
     Router::new()
-        .route("/admin/logout", get(admin::logout))
+        .route("/admin/logout", get(staff_login::logout))
         .route("/admin/jobs", get(admin::jobs))
         .route("/admin/jobs/{id}", get(admin::job).delete(admin::remove))
         .route("/admin/jobs/{id}/approve", post(admin::approve))
@@ -215,14 +217,16 @@ fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
         .route("/admin/audit", get(audit::log))
         .route("/admin/patients/{id}/disclosures", get(audit::disclosures))
         .method_not_allowed_fallback(error::wrong_method)
-        .route_layer(from_fn_with_state(app.clone(), admin::staff_only))
+        .route_layer(from_fn_with_state(app.clone(), staff_login::staff_only))
         .merge(
             Router::new()
                 .route(
                     "/admin/login",
-                    post(admin::login)
+                    post(staff_login::login)
                         .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
                 )
+                .route("/admin/login/start", get(staff_login::start))
+                .route("/admin/login/callback", get(staff_login::returned))
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))

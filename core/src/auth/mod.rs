@@ -10,10 +10,12 @@
 //! | `service` | the use cases of the authorization server |
 //! | `session`, `patient`, `staff` | who is at the browser |
 //! | `guard`, `network` | patience with wrong passwords, and where they come from |
+//! | `attempt` | a login at another server, from leaving to coming back |
 //!
 //! Sources: SMART App Launch 2, RFC 6749 (OAuth 2.0), RFC 7636 (PKCE), RFC 9068 (JWT access
-//! tokens), RFC 9700 (security best practice).
+//! tokens), RFC 9700 (security best practice), OpenID Connect Core 1.0.
 
+mod attempt;
 mod authorization;
 mod client;
 mod guard;
@@ -26,6 +28,7 @@ mod session;
 mod staff;
 mod token;
 
+pub use attempt::{DestinationTooLong, LoginAttempt};
 pub use authorization::{
     Audience, AuthorizationError, AuthorizationRequest, OAuthError, OAuthErrorCode, PkceChallenge,
 };
@@ -36,8 +39,12 @@ pub use patient::{PatientSession, PatientSessions};
 pub use scope::{Scope, Scopes};
 pub use secret::{Secret, SecretHash};
 pub use service::{AuthPorts, AuthSettings, AuthorizationServer};
-pub use session::{Session, SessionError, SessionHolder, csrf_token, is_csrf_token};
-pub use staff::{StaffName, StaffSession, StaffSessions};
+pub use session::{
+    Session, SessionError, SessionHolder, SessionLifetimes, csrf_token, is_csrf_token,
+};
+pub use staff::{
+    AdminSession, NotAdmin, StaffMember, StaffName, StaffRole, StaffSession, StaffSessions,
+};
 pub use token::{
     Access, CodeGrant, GrantId, RefreshFamily, Subject, TokenError, TokenRequest, TokenResponse,
 };

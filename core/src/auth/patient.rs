@@ -1,13 +1,15 @@
 //! Patients at the browser.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{LoginGuard, Secret, Session, SessionError, SessionHolder, Verdict};
+use super::{
+    DestinationTooLong, LoginAttempt, LoginGuard, Secret, SessionError, SessionHolder,
+    SessionLifetimes, Verdict,
+};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, By, Clock, Credentials, Entropy, LoginError, LoginPrompt,
-    Origin, PatientAnswer, PatientLogin, PatientSummary, RecordSource, SessionStore,
+    Action, Actor, AuditEvent, AuditLog, By, Clock, Entropy, LoginError, Origin, PatientAnswer,
+    PatientLogin, PatientPrompt, PatientSummary, Proof, RecordSource, SessionStore,
 };
 
 /// Logs patients in and recognises them.
@@ -15,7 +17,7 @@ use crate::ports::{
 pub struct PatientSessions {
     /// Proves who they are.
     pub login: Arc<dyn PatientLogin>,
-    /// Slows down who guesses.
+    /// Slows down who guesses passwords.
     pub guard: Arc<LoginGuard>,
     /// Knows who they are.
     pub source: Arc<dyn RecordSource>,
@@ -28,7 +30,7 @@ pub struct PatientSessions {
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// How long a session lasts.
-    pub lifetime: Duration,
+    pub lifetimes: SessionLifetimes,
 }
 
 /// A patient who is logged in.
@@ -51,52 +53,76 @@ impl PatientSession {
 }
 
 impl PatientSessions {
-    /// What the login page asks for.
-    pub async fn prompt(&self) -> Result<LoginPrompt, SessionError> {
-        self.login.prompt().await.map_err(unavailable)
+    /// Begins an attempt to log in, on the way to `destination`.
+    pub fn attempt(&self, destination: &str) -> Result<LoginAttempt, DestinationTooLong> {
+        LoginAttempt::begin(self.new_secret(), destination)
     }
 
-    /// Logs a patient in; the new cookie is another one than any before.
+    /// What the login page asks for, or where to send the browser.
+    pub async fn prompt(
+        &self,
+        attempt: &LoginAttempt,
+        proof: Proof,
+    ) -> Result<PatientPrompt, SessionError> {
+        self.login.prompt(attempt, proof).await.map_err(not_in)
+    }
+
+    /// Logs a patient in. The new cookie is another one than any before, and the session of the
+    /// cookie that the browser had `before` ends.
     pub async fn log_in(
         &self,
         answer: PatientAnswer,
+        before: Option<&Secret>,
         origin: &Origin,
     ) -> Result<Secret, SessionError> {
-        let attempt = match &answer {
-            PatientAnswer::Password(Credentials { username, .. }) => {
-                let now = self.clock.now();
-                Some(self.guard.begin(username, origin.address, now))
+        let patient = match self.prove(answer, origin).await {
+            Ok(patient) => patient,
+            Err(error @ SessionError::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                let by = By::unknown(origin);
+                let event = by.was_refused(Action::PatientLogin, self.clock.now());
+                self.audit.append(&event).await?;
+                return Err(error);
             }
-            PatientAnswer::Picked(_) => None,
         };
-        let attempt = match attempt.transpose() {
-            Ok(attempt) => attempt,
-            Err(wait) => {
-                self.refuse(origin).await?;
-                return Err(SessionError::TooMany(wait));
+        let origin = origin.clone();
+        let session = PatientSession { patient, origin };
+        self.record(&session, Action::PatientLogin).await?;
+        if let Some(before) = before {
+            self.sessions.remove(before.hash()).await?;
+        }
+        let cookie = self.new_secret();
+        let holder = SessionHolder::Patient(session.patient.id);
+        let session = self.lifetimes.begin(holder, self.clock.now());
+        self.sessions.insert(cookie.hash(), &session).await?;
+        Ok(cookie)
+    }
+
+    async fn prove(
+        &self,
+        answer: PatientAnswer,
+        origin: &Origin,
+    ) -> Result<PatientSummary, SessionError> {
+        // Whoever comes back from elsewhere has proven who they are and may know that there is
+        // no record of them. Of everybody else's answers nothing is told.
+        let without_record = match &answer {
+            PatientAnswer::Returned(_) => SessionError::Stranger,
+            PatientAnswer::Picked(_) | PatientAnswer::Password(_) => SessionError::Refused,
+        };
+        let now = self.clock.now();
+        let attempt = match &answer {
+            PatientAnswer::Password(typed) => {
+                let begun = self.guard.begin(&typed.username, origin.address, now);
+                Some(begun.map_err(SessionError::TooMany)?)
             }
+            PatientAnswer::Picked(_) | PatientAnswer::Returned(_) => None,
         };
         let proven = self.login.verify(answer).await;
         if let Some(attempt) = attempt {
             self.guard.end(attempt, Verdict::of(&proven));
         }
-        let proven = match proven {
-            Ok(id) => self.find(&id).await?,
-            Err(LoginError::Refused) => None,
-            Err(other) => return Err(unavailable(other)),
-        };
-        let Some(patient) = proven else {
-            self.refuse(origin).await?;
-            return Err(SessionError::Refused);
-        };
-        let origin = origin.clone();
-        let session = PatientSession { patient, origin };
-        self.record(&session, Action::PatientLogin).await?;
-        let cookie = self.new_secret();
-        let holder = SessionHolder::Patient(session.patient.id);
-        let session = Session::begin(holder, self.clock.now(), self.lifetime);
-        self.sessions.insert(cookie.hash(), &session).await?;
-        Ok(cookie)
+        let id = proven.map_err(not_in)?;
+        self.find(&id).await?.ok_or(without_record)
     }
 
     /// A cookie for somebody who did not log in yet: it ties the forms to the browser.
@@ -104,41 +130,36 @@ impl PatientSessions {
         Secret::from_random(self.entropy.bytes())
     }
 
-    /// Who this cookie belongs to.
+    /// Who this cookie belongs to. Being used makes a session last.
     pub async fn recognise(
         &self,
         cookie: &Secret,
         origin: &Origin,
     ) -> Result<PatientSession, SessionError> {
-        let session = self
-            .sessions
-            .get(cookie.hash())
-            .await?
-            .ok_or(SessionError::None)?;
+        let now = self.clock.now();
+        let sessions = &*self.sessions;
+        let session = self.lifetimes.live(sessions, cookie, now).await?;
         let SessionHolder::Patient(id) = &session.holder else {
             return Err(SessionError::None);
         };
-        if !session.is_live(self.clock.now()) {
-            return Err(SessionError::None);
-        }
         let patient = self.find(id).await?.ok_or(SessionError::None)?;
+        self.lifetimes
+            .slide(sessions, cookie, &session, now)
+            .await?;
         let origin = origin.clone();
         Ok(PatientSession { patient, origin })
     }
 
-    /// Ends a session.
-    pub async fn log_out(&self, cookie: &Secret) -> Result<(), SessionError> {
+    /// Ends the session of this cookie.
+    pub async fn log_out(&self, cookie: &Secret, origin: &Origin) -> Result<(), SessionError> {
+        let session = self.recognise(cookie, origin).await?;
+        self.record(&session, Action::PatientLogout).await?;
         Ok(self.sessions.remove(cookie.hash()).await?)
     }
 
     async fn find(&self, id: &PatientId) -> Result<Option<PatientSummary>, SessionError> {
         let found = self.source.patient(id).await;
         found.map_err(|error| SessionError::Unavailable(error.into()))
-    }
-
-    async fn refuse(&self, origin: &Origin) -> Result<(), SessionError> {
-        let event = By::unknown(origin).was_refused(Action::PatientLogin, self.clock.now());
-        Ok(self.audit.append(&event).await?)
     }
 
     async fn record(&self, session: &PatientSession, action: Action) -> Result<(), SessionError> {
@@ -150,116 +171,14 @@ impl PatientSessions {
     }
 }
 
-fn unavailable(error: LoginError) -> SessionError {
-    SessionError::Unavailable(error.into())
+/// Why a login makes no session.
+pub(super) fn not_in(error: LoginError) -> SessionError {
+    match error {
+        LoginError::Refused => SessionError::Refused,
+        LoginError::Stranger => SessionError::Stranger,
+        LoginError::Unavailable(cause) => SessionError::Unavailable(cause),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::{MockPatientLogin, MockRecordSource, Outcome};
-    use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, patient};
-
-    fn sessions(login: MockPatientLogin) -> (PatientSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
-        let clock = Arc::new(FixedClock::at(at(0)));
-        let audit = Arc::new(RecordedAudit::default());
-        let mut source = MockRecordSource::new();
-        source
-            .expect_patient()
-            .returning(|id| Ok((*id == patient().id).then(patient)));
-        let sessions = PatientSessions {
-            login: Arc::new(login),
-            guard: Arc::default(),
-            source: Arc::new(source),
-            sessions: Arc::new(Sessions::default()),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: Arc::new(SeededEntropy::default()),
-            lifetime: Duration::from_mins(10),
-        };
-        (sessions, clock, audit)
-    }
-
-    #[tokio::test]
-    async fn a_patient_is_recognised_until_the_session_ends() {
-        let mut login = MockPatientLogin::new();
-        login.expect_verify().returning(|_| Ok(patient().id));
-        let (sessions, clock, audit) = sessions(login);
-        let cookie = sessions
-            .log_in(PatientAnswer::Picked(patient().id), &Origin::default())
-            .await
-            .unwrap();
-        assert_eq!(
-            sessions
-                .recognise(&cookie, &Origin::default())
-                .await
-                .unwrap()
-                .patient,
-            patient()
-        );
-        assert_eq!(audit.actions(), [Action::PatientLogin]);
-        clock.set(at(600));
-        assert!(matches!(
-            sessions.recognise(&cookie, &Origin::default()).await,
-            Err(SessionError::None)
-        ));
-        clock.set(at(0));
-        sessions.log_out(&cookie).await.unwrap();
-        assert!(matches!(
-            sessions.recognise(&cookie, &Origin::default()).await,
-            Err(SessionError::None)
-        ));
-    }
-
-    #[tokio::test]
-    async fn a_patient_without_a_record_is_refused_like_a_wrong_answer() {
-        let mut login = MockPatientLogin::new();
-        login
-            .expect_verify()
-            .times(1)
-            .returning(|_| Ok(PatientId::parse("nobody").unwrap()));
-        login
-            .expect_verify()
-            .returning(|_| Err(LoginError::Refused));
-        let (sessions, _, audit) = sessions(login);
-        for _ in 0..2 {
-            let refused = sessions
-                .log_in(PatientAnswer::Picked(patient().id), &Origin::default())
-                .await;
-            assert!(matches!(refused, Err(SessionError::Refused)));
-        }
-        assert_eq!(
-            audit.actions(),
-            [Action::PatientLogin, Action::PatientLogin]
-        );
-        let refused = |event: &AuditEvent| event.outcome == Outcome::Refused;
-        assert!(audit.events().iter().all(refused));
-    }
-
-    #[tokio::test]
-    async fn guessing_is_slowed_down_for_known_and_unknown_names_alike() {
-        let mut login = MockPatientLogin::new();
-        login
-            .expect_verify()
-            .returning(|_| Err(LoginError::Refused));
-        let (sessions, clock, _) = sessions(login);
-        for username in ["grace", "nobody"] {
-            let answer = || {
-                PatientAnswer::Password(Credentials {
-                    username: username.to_owned(),
-                    password: "guess".to_owned().into(),
-                })
-            };
-            for _ in 0..5 {
-                let refused = sessions.log_in(answer(), &Origin::default()).await;
-                assert!(matches!(refused, Err(SessionError::Refused)));
-            }
-            let waiting = sessions.log_in(answer(), &Origin::default()).await;
-            assert!(matches!(waiting, Err(SessionError::TooMany(_))));
-        }
-        clock.set(at(1));
-        let picked = PatientAnswer::Picked(patient().id);
-        let refused = sessions.log_in(picked, &Origin::default()).await;
-        assert!(matches!(refused, Err(SessionError::Refused)));
-    }
-}
+mod tests;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Secret, StaffName};
+use super::{Secret, StaffMember};
 use crate::fhir::PatientId;
-use crate::ports::{Cause, StoreError};
+use crate::ports::{Cause, SessionStore, StoreError};
 
 /// Somebody who logged in at a browser.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,28 +31,58 @@ pub enum SessionHolder {
     /// A patient.
     Patient(PatientId),
     /// A member of staff.
-    Staff(StaffName),
+    Staff(StaffMember),
 }
 
-impl Session {
+/// How long sessions last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLifetimes {
+    /// Without being used.
+    pub idle: Duration,
+    /// However much they are used.
+    pub absolute: Duration,
+}
+
+impl SessionLifetimes {
     /// A session that begins now.
-    pub(super) fn begin(holder: SessionHolder, now: Timestamp, sliding: Duration) -> Self {
-        let after = |span| now.saturating_add(span).unwrap_or(Timestamp::MAX);
-        Self {
+    pub(super) fn begin(&self, holder: SessionHolder, now: Timestamp) -> Session {
+        let ends_at = after(now, self.absolute);
+        Session {
             holder,
-            expires_at: after(sliding),
-            ends_at: after(LONGEST.max(sliding)),
+            expires_at: after(now, self.idle).min(ends_at),
+            ends_at,
         }
     }
 
-    /// Whether it still runs.
-    pub(super) fn is_live(&self, now: Timestamp) -> bool {
-        now < self.expires_at && now < self.ends_at
+    /// The session of this cookie, if it still runs.
+    pub(super) async fn live(
+        &self,
+        sessions: &dyn SessionStore,
+        cookie: &Secret,
+        now: Timestamp,
+    ) -> Result<Session, SessionError> {
+        let session = sessions.get(cookie.hash()).await?;
+        let live = session.filter(|session| now < session.expires_at && now < session.ends_at);
+        live.ok_or(SessionError::None)
+    }
+
+    /// Makes a session that is being used last. Returns when it ends now.
+    pub(super) async fn slide(
+        &self,
+        sessions: &dyn SessionStore,
+        cookie: &Secret,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<Timestamp, SessionError> {
+        let expires_at = after(now, self.idle).min(session.ends_at);
+        sessions.extend(cookie.hash(), expires_at).await?;
+        Ok(expires_at)
     }
 }
 
-/// No session lasts longer than a working day.
-const LONGEST: Duration = Duration::from_hours(12);
+fn after(now: Timestamp, span: Duration) -> Timestamp {
+    now.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +96,10 @@ pub enum SessionError {
     /// There were too many wrong passwords. Retry after this time.
     #[error("too many wrong passwords")]
     TooMany(Duration),
+    /// It is proven who they are, and that is nobody we know. Another attempt will not help; the
+    /// hospital may.
+    #[error("the login is nobody's here")]
+    Stranger,
     /// Sessions cannot be looked up right now. Retry later.
     #[error("sessions are unavailable")]
     Unavailable(#[source] Cause),

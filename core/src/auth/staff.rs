@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LoginGuard, Secret, Session, SessionError, SessionHolder, Verdict};
+use super::patient::not_in;
+use super::{
+    DestinationTooLong, LoginAttempt, LoginGuard, Secret, SessionError, SessionHolder,
+    SessionLifetimes, Verdict,
+};
 use crate::ports::{
-    Action, Actor, AuditLog, By, Clock, Credentials, Entropy, LoginError, Origin, SessionStore,
-    StaffLogin,
+    Action, Actor, AuditLog, By, Clock, Entropy, Origin, Proof, SessionStore,
+    StaffAnswer, StaffLogin, StaffPrompt, Standing,
 };
 
 /// The user name of a member of staff.
@@ -36,12 +39,31 @@ impl fmt::Display for StaffName {
     }
 }
 
+/// What a member of staff may do. Each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StaffRole {
+    /// Look at exports, complete, release, decline and remove them.
+    Reviewer,
+    /// Look at who did what, too.
+    Admin,
+}
+
+/// A member of staff, as a login has proven.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StaffMember {
+    /// Who.
+    pub name: StaffName,
+    /// What they may do.
+    pub role: StaffRole,
+}
+
 /// Logs staff in and recognises them.
 #[derive(Debug, Clone)]
 pub struct StaffSessions {
     /// Proves who they are.
     pub login: Arc<dyn StaffLogin>,
-    /// Slows down who guesses.
+    /// Slows down who guesses passwords.
     pub guard: Arc<LoginGuard>,
     /// Where sessions live.
     pub sessions: Arc<dyn SessionStore>,
@@ -51,8 +73,8 @@ pub struct StaffSessions {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// How long a session lasts without being used.
-    pub lifetime: Duration,
+    /// How long a session lasts.
+    pub lifetimes: SessionLifetimes,
 }
 
 /// A member of staff who is logged in.
@@ -60,11 +82,22 @@ pub struct StaffSessions {
 pub struct StaffSession {
     /// Who.
     pub name: StaffName,
+    /// What they may do.
+    pub role: StaffRole,
     /// Ends at this instant, unless it is used before.
     pub expires_at: Timestamp,
     /// From where they work.
     pub origin: Origin,
 }
+
+/// An admin who is logged in: what only admins may do asks for one.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminSession<'a>(&'a StaffSession);
+
+/// Somebody is no admin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("only admins may do this")]
+pub struct NotAdmin;
 
 impl StaffSession {
     /// They, for the audit log.
@@ -74,72 +107,121 @@ impl StaffSession {
             origin: self.origin.clone(),
         }
     }
+
+    /// They as an admin, if they are one.
+    pub fn admin(&self) -> Result<AdminSession<'_>, NotAdmin> {
+        match self.role {
+            StaffRole::Admin => Ok(AdminSession(self)),
+            StaffRole::Reviewer => Err(NotAdmin),
+        }
+    }
+}
+
+impl AdminSession<'_> {
+    /// They, for the audit log.
+    pub fn by(&self) -> By {
+        self.0.by()
+    }
 }
 
 impl StaffSessions {
-    /// Logs a member of staff in; the new cookie is another one than any before.
+    /// Begins an attempt to log in.
+    pub fn attempt(&self, destination: &str) -> Result<LoginAttempt, DestinationTooLong> {
+        LoginAttempt::begin(Secret::from_random(self.entropy.bytes()), destination)
+    }
+
+    /// What the login asks for, or where to send the browser.
+    pub async fn prompt(
+        &self,
+        attempt: &LoginAttempt,
+        proof: Proof,
+    ) -> Result<StaffPrompt, SessionError> {
+        self.login.prompt(attempt, proof).await.map_err(not_in)
+    }
+
+    /// Logs a member of staff in. The new cookie is another one than any before, and the session
+    /// of the cookie that the browser had `before` ends.
     pub async fn log_in(
         &self,
-        credentials: Credentials,
+        answer: StaffAnswer,
+        before: Option<&Secret>,
         origin: &Origin,
     ) -> Result<(Secret, StaffSession), SessionError> {
-        let now = self.clock.now();
-        let attempt = self.guard.begin(&credentials.username, origin.address, now);
-        let proven = match attempt {
-            Ok(attempt) => {
-                let proven = self.login.verify(credentials).await;
-                self.guard.end(attempt, Verdict::of(&proven));
-                proven
-            }
-            Err(wait) => {
-                self.refuse(origin).await?;
-                return Err(SessionError::TooMany(wait));
+        let member = match self.prove(answer, origin).await {
+            Ok(member) => member,
+            Err(error @ SessionError::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                let by = By::unknown(origin);
+                let event = by.was_refused(Action::StaffLogin, self.clock.now());
+                self.audit.append(&event).await?;
+                return Err(error);
             }
         };
-        let name = match proven {
-            Ok(name) => name,
-            Err(LoginError::Refused) => {
-                self.refuse(origin).await?;
-                return Err(SessionError::Refused);
-            }
-            Err(other) => return Err(SessionError::Unavailable(other.into())),
-        };
-        let holder = SessionHolder::Staff(name.clone());
-        let kept = Session::begin(holder, self.clock.now(), self.lifetime);
+        let holder = SessionHolder::Staff(member.clone());
+        let kept = self.lifetimes.begin(holder, self.clock.now());
         let session = StaffSession {
-            name,
+            name: member.name,
+            role: member.role,
             expires_at: kept.expires_at,
             origin: origin.clone(),
         };
         self.record(session.by(), Action::StaffLogin).await?;
+        if let Some(before) = before {
+            self.sessions.remove(before.hash()).await?;
+        }
         let cookie = Secret::from_random(self.entropy.bytes());
         self.sessions.insert(cookie.hash(), &kept).await?;
         Ok((cookie, session))
     }
 
-    /// Who this cookie belongs to. Being used makes a session last.
+    async fn prove(
+        &self,
+        answer: StaffAnswer,
+        origin: &Origin,
+    ) -> Result<StaffMember, SessionError> {
+        let now = self.clock.now();
+        let attempt = match &answer {
+            StaffAnswer::Password(typed) => {
+                let begun = self.guard.begin(&typed.username, origin.address, now);
+                Some(begun.map_err(SessionError::TooMany)?)
+            }
+            StaffAnswer::Returned(_) => None,
+        };
+        let proven = self.login.verify(answer).await;
+        if let Some(attempt) = attempt {
+            self.guard.end(attempt, Verdict::of(&proven));
+        }
+        proven.map_err(not_in)
+    }
+
+    /// Who this cookie belongs to, and what they may do now. Being used makes a session last;
+    /// that of somebody who is no member of staff any more ends.
     pub async fn recognise(
         &self,
         cookie: &Secret,
         origin: &Origin,
     ) -> Result<StaffSession, SessionError> {
-        let session = self
-            .sessions
-            .get(cookie.hash())
-            .await?
-            .ok_or(SessionError::None)?;
-        let SessionHolder::Staff(name) = session.holder.clone() else {
+        let now = self.clock.now();
+        let sessions = &*self.sessions;
+        let session = self.lifetimes.live(sessions, cookie, now).await?;
+        let SessionHolder::Staff(StaffMember { name, role }) = session.holder.clone() else {
             return Err(SessionError::None);
         };
-        let now = self.clock.now();
-        if !session.is_live(now) {
-            return Err(SessionError::None);
-        }
-        let slid = now.saturating_add(self.lifetime).unwrap_or(Timestamp::MAX);
-        let expires_at = slid.min(session.ends_at);
-        self.sessions.extend(cookie.hash(), expires_at).await?;
+        let role = match self.login.standing(&name).await.map_err(not_in)? {
+            Standing::Untold => role,
+            Standing::Has(now) => now,
+            Standing::Gone => {
+                sessions.remove(cookie.hash()).await?;
+                return Err(SessionError::None);
+            }
+        };
+        let expires_at = self
+            .lifetimes
+            .slide(sessions, cookie, &session, now)
+            .await?;
         Ok(StaffSession {
             name,
+            role,
             expires_at,
             origin: origin.clone(),
         })
@@ -152,11 +234,6 @@ impl StaffSessions {
         Ok(self.sessions.remove(cookie.hash()).await?)
     }
 
-    async fn refuse(&self, origin: &Origin) -> Result<(), SessionError> {
-        let event = By::unknown(origin).was_refused(Action::StaffLogin, self.clock.now());
-        Ok(self.audit.append(&event).await?)
-    }
-
     async fn record(&self, by: By, action: Action) -> Result<(), SessionError> {
         let event = by.did(action, self.clock.now());
         Ok(self.audit.append(&event).await?)
@@ -164,130 +241,4 @@ impl StaffSessions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::{MockStaffLogin, Outcome};
-    use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at};
-
-    fn sessions(accepts: bool) -> (StaffSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
-        let mut login = MockStaffLogin::new();
-        login.expect_verify().returning(move |who| {
-            accepts
-                .then(|| StaffName::proven(who.username))
-                .ok_or(LoginError::Refused)
-        });
-        let clock = Arc::new(FixedClock::at(at(0)));
-        let audit = Arc::new(RecordedAudit::default());
-        let sessions = StaffSessions {
-            login: Arc::new(login),
-            guard: Arc::default(),
-            sessions: Arc::new(Sessions::default()),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            entropy: Arc::new(SeededEntropy::default()),
-            lifetime: Duration::from_mins(10),
-        };
-        (sessions, clock, audit)
-    }
-
-    fn ada() -> Credentials {
-        Credentials {
-            username: "ada".into(),
-            password: "secret".to_owned().into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_used_session_lasts_and_an_unused_one_ends() {
-        let (sessions, clock, _) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
-        for minute in [9, 18, 27] {
-            clock.set(at(minute * 60));
-            assert_eq!(
-                sessions
-                    .recognise(&cookie, &Origin::default())
-                    .await
-                    .unwrap()
-                    .name
-                    .as_str(),
-                "ada"
-            );
-        }
-        clock.set(at(38 * 60));
-        assert!(matches!(
-            sessions.recognise(&cookie, &Origin::default()).await,
-            Err(SessionError::None)
-        ));
-    }
-
-    #[tokio::test]
-    async fn no_session_outlives_its_day_however_much_it_is_used() {
-        let (sessions, clock, _) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
-        let mut last = 0;
-        for now in (1..=200).map(|step| step * 300) {
-            clock.set(at(now));
-            if sessions
-                .recognise(&cookie, &Origin::default())
-                .await
-                .is_ok()
-            {
-                last = now;
-            }
-        }
-        assert_eq!(last, 12 * 3600 - 300);
-    }
-
-    #[tokio::test]
-    async fn a_logged_out_cookie_is_worth_nothing() {
-        let (sessions, _, audit) = sessions(true);
-        let (cookie, _) = sessions.log_in(ada(), &Origin::default()).await.unwrap();
-        sessions.log_out(&cookie, &Origin::default()).await.unwrap();
-        assert!(matches!(
-            sessions.recognise(&cookie, &Origin::default()).await,
-            Err(SessionError::None)
-        ));
-        assert!(matches!(
-            sessions.log_out(&cookie, &Origin::default()).await,
-            Err(SessionError::None)
-        ));
-        assert_eq!(audit.actions(), [Action::StaffLogin, Action::StaffLogout]);
-    }
-
-    #[tokio::test]
-    async fn a_refused_login_is_remembered_and_makes_no_session() {
-        let (sessions, _, audit) = sessions(false);
-        assert!(matches!(
-            sessions.log_in(ada(), &Origin::default()).await,
-            Err(SessionError::Refused)
-        ));
-        assert_eq!(audit.actions(), [Action::StaffLogin]);
-        assert_eq!(audit.events()[0].outcome, Outcome::Refused);
-    }
-
-    #[tokio::test]
-    async fn guessing_is_slowed_down_and_the_right_password_then_works() {
-        let mut login = MockStaffLogin::new();
-        login
-            .expect_verify()
-            .times(5)
-            .returning(|_| Err(LoginError::Refused));
-        login
-            .expect_verify()
-            .returning(|who| Ok(StaffName::proven(who.username)));
-        let (mut sessions, clock, audit) = sessions(true);
-        sessions.login = Arc::new(login);
-        for _ in 0..5 {
-            let refused = sessions.log_in(ada(), &Origin::default()).await;
-            assert!(matches!(refused, Err(SessionError::Refused)));
-        }
-        let waiting = sessions.log_in(ada(), &Origin::default()).await;
-        let Err(SessionError::TooMany(wait)) = waiting else {
-            panic!("{waiting:?}");
-        };
-        assert_eq!(wait, Duration::from_secs(1));
-        assert_eq!(audit.actions(), [Action::StaffLogin; 6]);
-        clock.set(at(1));
-        sessions.log_in(ada(), &Origin::default()).await.unwrap();
-    }
-}
+mod tests;

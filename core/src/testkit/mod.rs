@@ -16,7 +16,7 @@ use url::Url;
 pub use clock::{FixedClock, SeededEntropy};
 pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 
-use crate::auth::{Client, ClientId, LoopbackRedirects, Scope, StaffName, StaffSession};
+use crate::auth::{Client, ClientId, LoopbackRedirects, Scope, StaffName, StaffRole, StaffSession};
 use crate::export::{
     AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
     Requester, Review, Selection, SensitivityRules,
@@ -107,6 +107,7 @@ pub fn client() -> Client {
 pub fn staff() -> StaffSession {
     StaffSession {
         name: StaffName::proven("grace"),
+        role: StaffRole::Reviewer,
         expires_at: at(600),
         origin: Origin::default(),
     }

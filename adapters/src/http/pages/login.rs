@@ -3,16 +3,17 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
-use axum::http::{StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{
     AuthorizationError, AuthorizationRequest, Scope, Secret, SessionError, csrf_token,
 };
 use ehi_core::export::JobId;
 use ehi_core::fhir::PatientId;
-use ehi_core::ports::{Credentials, LoginPrompt, PatientAnswer, PatientSummary};
+use ehi_core::ports::{Credentials, PatientAnswer, PatientPrompt, PatientSummary, Proof};
 
-use super::super::cookie::{self, PATIENT_COOKIE, SameSite};
+use super::super::cookie::{Cookie, Forget};
+use super::super::elsewhere;
 use super::super::error::{Page, Problem};
 use super::super::extract::{PatientCookie, Payload, Query, field};
 use super::super::smart::redirect;
@@ -31,7 +32,14 @@ struct LoginPage<'a> {
 
 #[derive(Template)]
 #[template(path = "welcome.html")]
-struct WelcomePage {}
+struct WelcomePage {
+    csrf_field: &'static str,
+    csrf: String,
+}
+
+#[derive(Template)]
+#[template(path = "logged_out.html")]
+struct LoggedOutPage {}
 
 #[derive(Template)]
 #[template(path = "consent.html")]
@@ -42,6 +50,8 @@ struct ConsentPage<'a> {
     csrf_field: &'static str,
     csrf: String,
     stays: bool,
+    /// Asks for another person to log in.
+    fresh: &'static str,
 }
 
 /// Where a patient was going when the login came in between.
@@ -56,6 +66,7 @@ enum Destination {
 }
 
 impl Destination {
+    /// Where a query leads. It names no address: whatever it says, it leads to a page of ours.
     fn of(query: &Query) -> Self {
         match query.get("job").and_then(JobId::parse) {
             Some(job) => Self::Form(job),
@@ -80,26 +91,38 @@ pub async fn login(
     query: Query,
     uri: Uri,
 ) -> Result<Response, Page> {
-    if Destination::of(&query) == Destination::Nowhere && cookie.session(&app).await?.is_some() {
-        return Ok(render(&WelcomePage {}, None));
+    let (proof, text) = elsewhere::wanted(uri.query().unwrap_or_default());
+    let nowhere = Destination::of(&query) == Destination::Nowhere;
+    if nowhere && proof == Proof::Any && cookie.session(&app).await?.is_some() {
+        let csrf = cookie.secret.as_ref().map(csrf_token).unwrap_or_default();
+        let csrf_field = CSRF_FIELD;
+        return Ok(render(&WelcomePage { csrf_field, csrf }, None));
     }
-    login_page(&app, cookie, uri.query().unwrap_or_default(), None).await
+    login_page(&app, cookie, text, proof, None).await
 }
 
-/// The login page. `refused` is the status when an answer was wrong.
+/// The login page, or the way to where patients log in. `refused` is the status when an answer was
+/// wrong.
 async fn login_page(
     app: &App,
     cookie: PatientCookie,
     query: &str,
+    proof: Proof,
     refused: Option<StatusCode>,
 ) -> Result<Response, Page> {
+    let attempt = app.patients.attempt(query)?;
+    let patients = match app.patients.prompt(&attempt, proof).await {
+        Ok(PatientPrompt::Pick(patients)) => Some(patients),
+        Ok(PatientPrompt::Password) => None,
+        Ok(PatientPrompt::Elsewhere(url)) => {
+            let cookie = Cookie::of_patient_attempt(app);
+            return Ok(elsewhere::leave(cookie, &attempt, &url));
+        }
+        Err(error) => return Err(Problem::from(error).again(login_url(query)).into()),
+    };
     // Before the login, the cookie only ties the form to this browser.
     let fresh = cookie.secret.is_none();
     let secret = cookie.secret.unwrap_or_else(|| app.patients.new_secret());
-    let patients = match app.patients.prompt().await? {
-        LoginPrompt::Pick(patients) => Some(patients),
-        LoginPrompt::Password => None,
-    };
     let page = LoginPage {
         query,
         csrf_field: CSRF_FIELD,
@@ -117,6 +140,10 @@ async fn login_page(
     Ok(response)
 }
 
+fn login_url(query: &str) -> String {
+    format!("/patient-login?{query}")
+}
+
 /// `POST /patient-login`
 pub async fn log_in(
     State(app): State<Shared>,
@@ -129,22 +156,84 @@ pub async fn log_in(
     let before = cookie.guarded(field(&form, CSRF_FIELD))?;
     let text = uri.query().unwrap_or_default();
     let logged_in = match answer(&form) {
-        Some(answer) => app.patients.log_in(answer, &cookie.origin).await,
+        Some(answer) => {
+            let (before, origin) = (Some(before), &cookie.origin);
+            app.patients.log_in(answer, before, origin).await
+        }
         None => Err(SessionError::Refused),
     };
     match logged_in {
         Ok(secret) => {
-            // Whoever was logged in at this browser before is not any more.
-            app.patients.log_out(before).await?;
             let mut response = redirect(&Destination::of(&query).url(text));
             set_cookie(&mut response, &app, &secret);
             Ok(response)
         }
         Err(SessionError::Refused) => {
-            login_page(&app, cookie, text, Some(StatusCode::UNAUTHORIZED)).await
+            let status = Some(StatusCode::UNAUTHORIZED);
+            login_page(&app, cookie, text, Proof::Any, status).await
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// `GET /patient-login/callback`: back from where patients log in.
+pub async fn returned(
+    State(app): State<Shared>,
+    cookie: PatientCookie,
+    headers: HeaderMap,
+    query: Query,
+) -> Response {
+    let attempt_cookie = Cookie::of_patient_attempt(&app);
+    let Some(back) = elsewhere::back(attempt_cookie, &headers, &query) else {
+        return Page(Problem::lost_login().again("/patient-login")).into_response();
+    };
+    let text = back.attempt.destination().to_owned();
+    let answer = PatientAnswer::Returned(back);
+    let before = cookie.secret.as_ref();
+    let response = match app.patients.log_in(answer, before, &cookie.origin).await {
+        Ok(secret) => {
+            let destination = Destination::of(&Query::parse(&text));
+            let mut response = redirect(&destination.url(&text));
+            set_cookie(&mut response, &app, &secret);
+            response
+        }
+        Err(error) => Page(refusal(error, &text)).into_response(),
+    };
+    elsewhere::used_up(attempt_cookie, response)
+}
+
+/// What a patient is told who was not let in, on the way to where this query leads.
+fn refusal(error: SessionError, query: &str) -> Problem {
+    match error {
+        SessionError::Refused => {
+            Problem::unauthorized("The login did not work or was cancelled. You can try again.")
+                .again(login_url(query))
+        }
+        SessionError::Stranger => Problem::forbidden(
+            "Your login worked, but no health record here belongs to it. Please ask the hospital to connect your login with your record, or try again with another login.",
+        )
+        .again(login_url(&format!("{}&{query}", elsewhere::FRESH))),
+        error => Problem::from(error).again(login_url(query)),
+    }
+}
+
+/// `POST /patient-logout`
+pub async fn log_out(
+    State(app): State<Shared>,
+    cookie: PatientCookie,
+    payload: Result<Payload, Problem>,
+) -> Result<Response, Page> {
+    let form = sent_form(payload?)?;
+    let secret = cookie.guarded(field(&form, CSRF_FIELD))?;
+    match app.patients.log_out(secret, &cookie.origin).await {
+        // Whoever was logged out before is logged out.
+        Ok(()) | Err(SessionError::None) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut response = render(&LoggedOutPage {}, None);
+    let cleared = Cookie::of_patient(&app).clear();
+    response.headers_mut().insert(SET_COOKIE, cleared);
+    Ok(response)
 }
 
 fn answer(form: &[(String, String)]) -> Option<PatientAnswer> {
@@ -170,7 +259,7 @@ pub async fn consent(
         Err(elsewhere) => return Ok(elsewhere),
     };
     let Some(session) = cookie.session(&app).await? else {
-        return Ok(redirect(&format!("/patient-login?{text}")));
+        return Ok(redirect(&login_url(text)));
     };
     let secret = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
     let page = ConsentPage {
@@ -180,6 +269,7 @@ pub async fn consent(
         csrf_field: CSRF_FIELD,
         csrf: csrf_token(secret),
         stays: request.scopes.contains(Scope::OfflineAccess),
+        fresh: elsewhere::FRESH,
     };
     Ok(render(&page, Some(&request.redirect_uri)))
 }
@@ -199,8 +289,10 @@ pub async fn decide(
         Err(elsewhere) => return Ok(elsewhere),
     };
     let Some(session) = cookie.session(&app).await? else {
-        let text = uri.query().unwrap_or_default();
-        return Ok(redirect(&format!("/patient-login?{text}")));
+        // No redirect: browsers let a form's answer lead only where the page's policy says.
+        let message = "You are not logged in any more. Please log in again.";
+        let way = login_url(uri.query().unwrap_or_default());
+        return Err(Problem::unauthorized(message).again(way).into());
     };
     let to = match field(&form, "decision") {
         Some("allow") => app.authorization.consent(&request, &session).await?,
@@ -234,7 +326,6 @@ fn sent_form(payload: Payload) -> Result<Vec<(String, String)>, Problem> {
 }
 
 fn set_cookie(response: &mut Response, app: &App, secret: &Secret) {
-    let base = app.exports.links().base();
-    let cookie = cookie::set(PATIENT_COOKIE, secret, base, SameSite::Lax, None);
-    response.headers_mut().insert(SET_COOKIE, cookie);
+    let cookie = Cookie::of_patient(app).set(secret, Forget::WithTheBrowser);
+    response.headers_mut().append(SET_COOKIE, cookie);
 }

@@ -10,7 +10,7 @@ use askama::Template;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::Client;
+use ehi_core::auth::{Client, Secret, csrf_token};
 use url::{Host, Url};
 
 use super::headers::CROSS_ORIGIN_OPENER_POLICY;
@@ -18,13 +18,13 @@ use super::headers::CROSS_ORIGIN_OPENER_POLICY;
 pub use disclosures::disclosures;
 pub use documentation::documentation;
 pub use form::{choices_from_form, form};
-pub use login::{consent, decide, log_in, login};
+pub use login::{consent, decide, log_in, log_out, login, returned};
 
 /// The form field that carries the token of the cookie.
 pub const CSRF_FIELD: &str = "_csrf";
 
 /// Renders a page. Its forms may be sent to this server, and from there on to `beyond`.
-fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
+pub fn render(template: &impl Template, beyond: Option<&Url>) -> Response {
     let html = match template.render() {
         Ok(html) => html,
         Err(error) => {
@@ -70,11 +70,12 @@ fn policy_source(url: &Url) -> String {
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
     message: &'a str,
+    again: Option<&'a str>,
 }
 
-/// A page that says what went wrong. The caller sets the status.
-pub fn error_page(message: &str) -> Response {
-    render(&ErrorPage { message }, None)
+/// A page that says what went wrong, and where to try again. The caller sets the status.
+pub fn error_page(message: &str, again: Option<&str>) -> Response {
+    render(&ErrorPage { message, again }, None)
 }
 
 #[derive(Template)]
@@ -82,11 +83,15 @@ pub fn error_page(message: &str) -> Response {
 struct DonePage<'a> {
     app: Option<&'a str>,
     return_url: Option<&'a str>,
+    csrf_field: &'static str,
+    csrf: String,
 }
 
 /// The page that says the choices were sent.
-pub fn done(client: Option<&Client>, return_url: Option<&Url>) -> Response {
+pub fn done(client: Option<&Client>, cookie: &Secret, return_url: Option<&Url>) -> Response {
     let page = DonePage {
+        csrf_field: CSRF_FIELD,
+        csrf: csrf_token(cookie),
         app: client.map(|client| client.name.as_str()),
         return_url: return_url.map(Url::as_str),
     };
