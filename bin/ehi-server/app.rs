@@ -15,8 +15,7 @@ use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
     Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginGuard, PatientSessions,
-    SessionLifetimes,
-    StaffSessions,
+    SessionLifetimes, StaffSessions,
 };
 use ehi_core::export::{
     ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links, Rules,

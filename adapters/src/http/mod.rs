@@ -30,8 +30,8 @@ mod pages;
 mod range;
 mod router;
 mod smart;
-mod throttle;
 mod staff_login;
+mod throttle;
 mod views;
 
 use std::sync::Arc;

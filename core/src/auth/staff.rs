@@ -12,8 +12,8 @@ use super::{
     SessionLifetimes, Verdict,
 };
 use crate::ports::{
-    Action, Actor, AuditLog, By, Clock, Entropy, Origin, Proof, SessionStore,
-    StaffAnswer, StaffLogin, StaffPrompt, Standing,
+    Action, Actor, AuditLog, By, Clock, Entropy, Origin, Proof, SessionStore, StaffAnswer,
+    StaffLogin, StaffPrompt, Standing,
 };
 
 /// The user name of a member of staff.
