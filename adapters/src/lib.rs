@@ -10,6 +10,7 @@
 //! | [`records`] | `records-federated` | several record sources as one |
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
+//! | [`client_keys`] | `client-keys` | the keys of clients, registered or fetched |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
@@ -18,6 +19,8 @@
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
+#[cfg(feature = "client-keys")]
+pub mod client_keys;
 #[cfg(feature = "directory")]
 pub mod directory;
 #[cfg(feature = "fs")]

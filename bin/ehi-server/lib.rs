@@ -5,11 +5,14 @@
 //!   [`demo::serve`] your own [`RecordSource`](ehi_core::ports::RecordSource) is tried out.
 //! - [`serve`]: the real one, as a [configuration file](config) says.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
+//! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
 //! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
 pub mod app;
+pub mod client;
 pub mod config;
 pub mod demo;
+pub mod keys;
 pub mod log;
 pub mod password;
 pub mod sample;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ehi_server::{demo, log, password, sample, serve};
+use ehi_server::{client, demo, keys, log, password, sample, serve};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -21,6 +21,12 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Write made-up patients' records as FHIR Bundles
     Sample(sample::SampleArguments),
+    /// Register apps and systems, and take that back
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// Change the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Read a password from standard input and print its hash for the directory file
     HashPassword,
 }
@@ -33,6 +39,8 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Client(command) => client::run(command).await,
+        Command::Keys(command) => keys::run(command).await,
         Command::HashPassword => password::run(),
     };
     match done {

@@ -1,11 +1,12 @@
 //! `ehi-server serve`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use ehi_adapters::directory::Directory;
+use ehi_adapters::directory::DirectoryFile;
 use ehi_adapters::http::router;
+use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, wire};
@@ -22,9 +23,10 @@ pub struct ServeArguments {
 
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let config = Config::parse(&read(&arguments.config, "the configuration")?)?;
-    let directory = Directory::parse(&read(&config.directory, "the directory")?)
-        .map_err(|error| Failure::because(config.directory.display().to_string(), error))?;
+    let config = Config::read(&arguments.config)?;
+    let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
+        .map_err(|error| Failure::because("the directory cannot be used", error))?;
+    let directory = file.current();
     for (there, what) in [
         (
             directory.has_clients(),
@@ -45,12 +47,13 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         }
     }
     let source = sources::open(&config.records).await?;
-    let directory = Arc::new(directory);
+    let directory = Arc::new(file);
     let parts = Parts {
         base: config.public_url.clone(),
         source,
-        patient_login: directory.clone(),
-        directory,
+        clients: directory.clone(),
+        staff_login: directory.clone(),
+        patient_login: directory,
         lifetimes: config.lifetimes.times(),
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
@@ -62,13 +65,4 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     tracing::info!(listen = %config.listen, public_url = %config.public_url, "ehi-server is ready");
     let router = router(wired.app.clone());
     start::run(listener, router, wired).await
-}
-
-fn read(file: &Path, what: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Failure::because(
-            format!("{what} cannot be read from {}", file.display()),
-            error,
-        )
-    })
 }

@@ -41,7 +41,7 @@ remark = "What the clerk noted"
 "#;
 
 /// What `ehi-server hash-password` makes of a password.
-fn hash(password: &str) -> String {
+pub fn hash(password: &str) -> String {
     let mut child = command()
         .arg("hash-password")
         .stdin(Stdio::piped())

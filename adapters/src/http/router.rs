@@ -55,6 +55,7 @@ pub fn router(app: App) -> Router {
             get(export::attachment),
         )
         .route("/auth/token", post(smart::token))
+        .route("/auth/revoke", post(smart::revoke))
         .route("/auth/jwks.json", get(smart::jwks))
         .method_not_allowed_fallback(error::wrong_method)
         .layer(cors::any_origin(&app));
@@ -67,9 +68,14 @@ pub fn router(app: App) -> Router {
         .route("/assets/ehi.css", get(pages::stylesheet))
         .route("/assets/icon.svg", get(pages::icon))
         .method_not_allowed_fallback(error::wrong_method);
+    // For servers, not for pages: no other origin may read the answer.
+    let servers = Router::new()
+        .route("/auth/introspect", post(smart::introspect))
+        .method_not_allowed_fallback(error::wrong_method);
     Router::new()
         .merge(tokens)
         .merge(browsers)
+        .merge(servers)
         .merge(staff(&app))
         .fallback(error::unknown_route)
         .layer(Extension(Arc::new(PollLimit::default())))

@@ -3,18 +3,27 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `client` | registered apps, what each may do and how each is special |
+//! | `jwk` | the public keys of clients |
+//! | `authentication` | how a client proves itself: secret or signed assertion |
 //! | `scope` | what a token opens |
 //! | `secret` | tokens, codes and cookies, and the hashes they are kept by |
 //! | `authorization` | the authorization request: parameters, PKCE, where errors go |
 //! | `token` | the token request and the claims of an access token |
-//! | `service` | the use cases of the authorization server |
+//! | `service` | the use cases of the authorization server: authorize, trade, recognise |
+//! | `backend` | tokens for systems: SMART Backend Services |
+//! | `inspection` | introspection and revocation |
 //! | `session`, `patient`, `staff` | who is at the browser |
 //!
-//! Sources: SMART App Launch 2, RFC 6749 (OAuth 2.0), RFC 7636 (PKCE), RFC 9068 (JWT access
-//! tokens), RFC 9700 (security best practice).
+//! Sources: SMART App Launch 2 with Backend Services, RFC 6749 (OAuth 2.0), RFC 7009 (revocation),
+//! RFC 7523 (JWT assertions), RFC 7636 (PKCE), RFC 7662 (introspection), RFC 8252 (native apps),
+//! RFC 9068 (JWT access tokens), RFC 9700 (security best practice).
 
+mod authentication;
 mod authorization;
+mod backend;
 mod client;
+mod inspection;
+mod jwk;
 mod patient;
 mod scope;
 mod secret;
@@ -23,10 +32,16 @@ mod session;
 mod staff;
 mod token;
 
+pub use authentication::ClientCredentials;
 pub use authorization::{
     Audience, AuthorizationError, AuthorizationRequest, OAuthError, OAuthErrorCode, PkceChallenge,
 };
-pub use client::{Client, ClientId, LoopbackRedirects, Quirk, RegisteredUrl};
+pub use client::{
+    Client, ClientAuthentication, ClientId, ClientKeys, Introspects, JwksUri, LoopbackRedirects,
+    Quirk, RegisteredUrl, TokenLifetimes,
+};
+pub use inspection::{Introspection, TokenToInspect};
+pub use jwk::{ClientKey, ClientKeySet, JwkError, PublicKey, SigningAlgorithm};
 pub use patient::{PatientSession, PatientSessions};
 pub use scope::{Scope, Scopes};
 pub use secret::{Secret, SecretHash};
@@ -34,5 +49,6 @@ pub use service::{AuthPorts, AuthSettings, AuthorizationServer};
 pub use session::{Session, SessionError, SessionHolder, csrf_token, is_csrf_token};
 pub use staff::{StaffName, StaffSession, StaffSessions};
 pub use token::{
-    Access, CodeGrant, GrantId, RefreshFamily, Subject, TokenError, TokenRequest, TokenResponse,
+    Access, CodeGrant, GrantId, PatientContext, RefreshFamily, Subject, TokenError, TokenRequest,
+    TokenResponse,
 };
