@@ -12,6 +12,7 @@
 //! | [`directory`] | `directory` | clients, staff and patients from a TOML file |
 //! | [`oidc`] | `oidc` | logins of patients and staff at an identity provider, by OpenID Connect |
 //! | [`picker`] | `picker` | a patient login for demonstrations |
+//! | [`client_keys`] | `client-keys` | the keys of clients, registered or fetched |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`sql`] | `sql` | every store in SQLite or PostgreSQL |
 //! | [`system`] | `system` | the system's clock and randomness |
@@ -23,6 +24,8 @@
 
 #[cfg(feature = "audit-folder")]
 pub mod audit_folder;
+#[cfg(feature = "client-keys")]
+pub mod client_keys;
 #[cfg(feature = "directory")]
 pub mod directory;
 #[cfg(feature = "fs")]

@@ -1,12 +1,12 @@
 //! The wiring: which adapter is plugged into which port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ehi_adapters::audit_folder::FolderAudit;
-use ehi_adapters::directory::Directory;
+use ehi_adapters::client_keys::JwtAssertions;
 use ehi_adapters::fs::FolderFiles;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
@@ -22,8 +22,8 @@ use ehi_core::export::{
     UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
-    AuditLog, Clock, Entropy, FileStore, GrantStore, JobStore, PatientLogin, RecordSource,
-    SessionStore, StaffLogin, TokenKeys,
+    AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, JobStore,
+    PatientLogin, RecordSource, SessionStore, StaffLogin, TokenKeys,
 };
 use url::Url;
 
@@ -36,8 +36,8 @@ pub struct Parts {
     pub base: Url,
     /// Where records come from.
     pub source: Arc<dyn RecordSource>,
-    /// Clients.
-    pub directory: Arc<Directory>,
+    /// Which apps may ask.
+    pub clients: Arc<dyn ClientRegistry>,
     /// Who patients are.
     pub patient_login: Arc<dyn PatientLogin>,
     /// Who staff are.
@@ -99,6 +99,21 @@ const UPLOADS: UploadLimits = UploadLimits {
     bytes: 512 << 20,
 };
 
+/// Where the signing keys are.
+pub fn key_folder(data: &Path) -> PathBuf {
+    data.join("keys")
+}
+
+/// Where it is kept who did what: by the server, and by its operator at the command line.
+pub fn audit_log(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
+    let folder = data.join(AUDIT);
+    let log = FolderAudit::open(&folder).map_err(|error| {
+        let message = format!("the audit log in {} cannot be used", folder.display());
+        Failure::because(message, error)
+    })?;
+    Ok(Arc::new(LoggedAudit(Arc::new(log))))
+}
+
 /// Plugs everything together; files and keys go below `data`.
 pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
     let plugged = Ports::open(&parts, data).await?;
@@ -139,6 +154,7 @@ struct Ports {
     grants: Arc<dyn GrantStore>,
     files: Arc<dyn FileStore>,
     keys: Arc<dyn TokenKeys>,
+    assertions: Arc<dyn ClientAssertions>,
     source: Arc<dyn RecordSource>,
 }
 
@@ -147,20 +163,23 @@ impl Ports {
         let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
         let files = FolderFiles::open(data.join("files"))
             .map_err(|error| Failure::because(cannot("the files"), error))?;
-        let audit = FolderAudit::open(data.join(AUDIT))
-            .map_err(|error| Failure::because(cannot("the audit log"), error))?;
-        let keys = RsaKeys::open(&data.join("keys"))
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let longest_token = parts.lifetimes.access_token;
+        let keys = RsaKeys::open(&key_folder(data), longest_token, clock.clone())
             .await
-            .map_err(|error| Failure::because(cannot("the signing key"), error))?;
+            .map_err(|error| Failure::because(cannot("the signing keys"), error))?;
+        let assertions = JwtAssertions::new(clock.clone())
+            .map_err(|error| Failure::because("the keys of clients could not be fetched", error))?;
         Ok(Self {
-            clock: Arc::new(SystemClock),
+            clock,
             entropy: Arc::new(SystemEntropy),
-            audit: Arc::new(LoggedAudit(Arc::new(audit))),
+            audit: audit_log(data)?,
             jobs: Arc::new(MemoryJobs::default()),
             sessions: Arc::new(MemorySessions::default()),
             grants: Arc::new(MemoryGrants::default()),
             files: Arc::new(files),
             keys: Arc::new(keys),
+            assertions: Arc::new(assertions),
             source: parts.source.clone(),
         })
     }
@@ -171,7 +190,7 @@ impl Ports {
                 jobs: self.jobs.clone(),
                 files: self.files.clone(),
                 source: self.source.clone(),
-                clients: parts.directory.clone(),
+                clients: parts.clients.clone(),
                 audit: self.audit.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
@@ -189,7 +208,8 @@ impl Ports {
         let links = Links::new(&parts.base);
         AuthorizationServer::new(
             AuthPorts {
-                clients: parts.directory.clone(),
+                clients: parts.clients.clone(),
+                assertions: self.assertions.clone(),
                 grants: self.grants.clone(),
                 keys: self.keys.clone(),
                 audit: self.audit.clone(),
@@ -200,6 +220,7 @@ impl Ports {
                 issuer: links.base().to_owned(),
                 resource: links.fhir(),
                 audience: Audience::new(FHIR_MOUNTS.map(|mount| links.at(mount))),
+                token_url: links.at("/auth/token"),
                 code_lifetime: CODE,
                 access_lifetime: parts.lifetimes.access_token,
                 refresh_lifetime: parts.lifetimes.refresh_token,
@@ -242,7 +263,7 @@ impl Ports {
         AuditTrail {
             log: self.audit.clone(),
             source: self.source.clone(),
-            clients: parts.directory.clone(),
+            clients: parts.clients.clone(),
             clock: self.clock.clone(),
         }
     }

@@ -161,6 +161,18 @@ impl<'de> Deserialize<'de> for HumanDuration {
 }
 
 impl Config {
+    /// Reads a configuration file.
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let file = file.display();
+            Failure::because(
+                format!("the configuration cannot be read from {file}"),
+                error,
+            )
+        })?;
+        Self::parse(&text)
+    }
+
     /// Reads the text of a configuration file and checks what can be checked without looking
     /// elsewhere.
     pub fn parse(text: &str) -> Result<Self, Failure> {

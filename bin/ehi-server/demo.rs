@@ -43,6 +43,9 @@ pub struct DemoArguments {
     /// Another origin whose pages may use cookies, such as `http://127.0.0.1:4000`
     #[arg(long)]
     allow_origin: Vec<Url>,
+    /// A file with [[client]] entries as in the directory file: your own apps and systems
+    #[arg(long)]
+    client: Vec<PathBuf>,
 }
 
 /// Runs the demo.
@@ -67,26 +70,61 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
     let origins: Vec<Url> = (arguments.allow_origin.into_iter())
         .chain(ehi_app_origins())
         .collect();
-    run_on(Arc::new(source), &about, arguments.port, &data, &origins).await
+    let directory = directory(&arguments.client)?;
+    let place = Place {
+        port: arguments.port,
+        data: &data,
+        origins: &origins,
+    };
+    run_on(Arc::new(source), &about, directory, place).await
 }
 
 /// Runs the demo with the patients of your own source, on this port of 127.0.0.1. Its files and
 /// keys go when it ends.
 pub async fn serve(source: Arc<dyn RecordSource>, port: u16) -> Result<(), Failure> {
     let data = temporary_folder()?;
-    let origins = ehi_app_origins();
-    run_on(source, "your own patients", port, data.path(), &origins).await
+    let place = Place {
+        port,
+        data: data.path(),
+        origins: &ehi_app_origins(),
+    };
+    run_on(source, "your own patients", directory(&[])?, place).await
+}
+
+/// Who the demo knows, and those in these files.
+fn directory(files: &[PathBuf]) -> Result<Directory, Failure> {
+    let mut text = include_str!("demo.toml").to_owned();
+    for file in files {
+        let told = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Failure::because(format!("{} cannot be used", file.display()), error)
+        };
+        let more = std::fs::read_to_string(file).map_err(|error| told(error.into()))?;
+        text = format!("{text}\n{more}");
+        // One after the other, so that a mistake is told with its file.
+        Directory::parse(&text).map_err(|error| told(error.into()))?;
+    }
+    Directory::parse(&text)
+        .map_err(|error| Failure::because("the demo's directory is broken", error))
+}
+
+/// Where the demo runs.
+struct Place<'a> {
+    port: u16,
+    data: &'a Path,
+    origins: &'a [Url],
 }
 
 async fn run_on(
     source: Arc<dyn RecordSource>,
     about: &str,
-    port: u16,
-    data: &Path,
-    origins: &[Url],
+    directory: Directory,
+    place: Place<'_>,
 ) -> Result<(), Failure> {
-    let directory = Directory::parse(include_str!("demo.toml"))
-        .map_err(|error| Failure::because("the demo's directory is broken", error))?;
+    let Place {
+        port,
+        data,
+        origins,
+    } = place;
     let directory = Arc::new(directory);
     let listener = start::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let address = listener
@@ -100,7 +138,7 @@ async fn run_on(
         staff_login: directory.clone(),
         staff_home: None,
         source,
-        directory,
+        clients: directory,
         lifetimes: times(),
         test_kickoffs: TestKickoffs::On,
         allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
@@ -215,7 +253,8 @@ impl Walk {
              and follow the first link. Everybody may be any patient: never use it for real records.\n\
              \n\
              Staff: admin / admin-password and admin2 / admin2-password\n\
-             Apps:  client_id test_client_id, any redirect URI on this machine\n\
+             Apps:  client_id test_client_id, any redirect URI on this machine\n       \
+             client_id confidential_client_id with the secret confidential-client-secret, likewise\n\
              \n\
              Three commands to copy:\n  \
              curl {base}/fhir/.well-known/smart-configuration\n  \
@@ -325,6 +364,16 @@ mod tests {
                 .unwrap()
                 .is_answered_by(VERIFIER)
         );
+    }
+
+    #[tokio::test]
+    async fn the_secret_that_is_printed_is_the_one_that_works() {
+        use ehi_core::auth::ClientId;
+        use ehi_core::ports::ClientRegistry;
+        let directory = directory(&[]).unwrap();
+        let id = ClientId::parse("confidential_client_id").unwrap();
+        let secret = "confidential-client-secret".to_owned().into();
+        assert!(directory.verify_secret(&id, &secret).await.unwrap());
     }
 
     #[tokio::test]

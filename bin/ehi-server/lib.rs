@@ -6,13 +6,17 @@
 //! - [`serve`]: the real one, as a [configuration file](config) says.
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
-//! - [`audit`]: checks and exports the audit log. [`sample`]: made-up records. [`password`]: hashes for the directory file.
+//! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
+//! - [`audit`]: checks and exports the audit log.
+//! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
 pub mod app;
 pub mod audit;
+pub mod client;
 pub mod config;
 pub mod demo;
 pub mod edge;
+pub mod keys;
 pub mod log;
 pub mod logins;
 pub mod password;

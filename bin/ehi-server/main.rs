@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ehi_server::{audit, demo, log, password, sample, serve};
+use ehi_server::{audit, client, demo, keys, log, password, sample, serve};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -23,6 +23,12 @@ enum Command {
     Sample(sample::SampleArguments),
     /// Look after the audit log
     Audit(audit::AuditArguments),
+    /// Register apps and systems, and take that back
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// Change the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Read a password from standard input and print its hash for the directory file
     HashPassword,
 }
@@ -36,6 +42,8 @@ async fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments).await,
+        Command::Client(command) => client::run(command).await,
+        Command::Keys(command) => keys::run(command).await,
         Command::HashPassword => password::run(),
     };
     match done {

@@ -1,11 +1,12 @@
 //! `ehi-server serve`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use ehi_adapters::directory::Directory;
+use ehi_adapters::directory::DirectoryFile;
 use ehi_adapters::http::router;
+use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, wire};
@@ -23,24 +24,24 @@ pub struct ServeArguments {
 
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let config = Config::parse(&read(&arguments.config, "the configuration")?)?;
-    let directory = Directory::parse(&read(&config.directory, "the directory")?)
-        .map_err(|error| Failure::because(config.directory.display().to_string(), error))?;
-    if !directory.has_clients() {
+    let config = Config::read(&arguments.config)?;
+    let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
+        .map_err(|error| Failure::because("the directory cannot be used", error))?;
+    if !file.current().has_clients() {
         let file = config.directory.display();
         let message = format!("{file} has no [[client]]: no app could ask for anything");
         return Err(Failure::new(message));
     }
-    let directory = Arc::new(directory);
+    let directory = Arc::new(file);
     let logins = Logins::open(&config, &directory)?;
     let source = sources::open(&config.records).await?;
     let parts = Parts {
         base: config.public_url.clone(),
         source,
+        clients: directory,
         patient_login: logins.patients,
         staff_login: logins.staff,
         staff_home: logins.staff_home,
-        directory,
         lifetimes: config.lifetimes.times(),
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
@@ -54,13 +55,4 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     tracing::info!(listen = %config.listen, public_url = %config.public_url, "ehi-server is ready");
     let router = router(wired.app.clone());
     start::run(listener, router, wired, edge).await
-}
-
-fn read(file: &Path, what: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Failure::because(
-            format!("{what} cannot be read from {}", file.display()),
-            error,
-        )
-    })
 }

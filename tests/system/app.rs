@@ -202,17 +202,22 @@ impl<'s> App<'s> {
             .expect(200)
             .json();
         assert_eq!(tokens["patient"], patient);
-        let token = tokens["access_token"].as_str().unwrap().to_owned();
         let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
-        let secrets = vec![code, request.verifier, token.clone(), refresh];
-        let patient = patient.to_owned();
+        let mut app = Self::with_tokens(server, patient, tokens);
+        app.browser = browser;
+        app.secrets = vec![code, request.verifier, app.token.clone(), refresh];
+        app
+    }
+
+    /// An app that got this answer of the token endpoint in some other way.
+    pub fn with_tokens(server: &'s Server, patient: &str, tokens: Value) -> Self {
         Self {
             server,
-            browser,
-            patient,
-            token,
+            browser: Browser::new(),
+            patient: patient.to_owned(),
+            token: tokens["access_token"].as_str().unwrap().to_owned(),
             tokens,
-            secrets,
+            secrets: Vec::new(),
             http: http(),
         }
     }

@@ -50,19 +50,29 @@ async fn discovery_tells_what_an_app_has_to_know() {
             ("authorization_endpoint", "/auth/authorize"),
             ("token_endpoint", "/auth/token"),
             ("jwks_uri", "/auth/jwks.json"),
+            ("revocation_endpoint", "/auth/revoke"),
+            ("introspection_endpoint", "/auth/introspect"),
         ] {
             assert_eq!(found[member], server.url(path), "{member} of {prefix}");
         }
         for (member, needed) in [
-            ("token_endpoint_auth_methods_supported", &["none"][..]),
+            (
+                "token_endpoint_auth_methods_supported",
+                &["none", "client_secret_basic", "private_key_jwt"][..],
+            ),
+            (
+                "token_endpoint_auth_signing_alg_values_supported",
+                &["RS384", "ES384"],
+            ),
             (
                 "grant_types_supported",
-                &["authorization_code", "refresh_token"],
+                &["authorization_code", "refresh_token", "client_credentials"],
             ),
             (
                 "scopes_supported",
                 &[
                     "patient/$ehi-export",
+                    "system/$ehi-export",
                     "launch/patient",
                     "offline_access",
                     "online_access",
@@ -70,7 +80,15 @@ async fn discovery_tells_what_an_app_has_to_know() {
             ),
             ("response_types_supported", &["code"]),
             ("code_challenge_methods_supported", &["S256"]),
-            ("capabilities", &["launch-standalone", "client-public"]),
+            (
+                "capabilities",
+                &[
+                    "launch-standalone",
+                    "client-public",
+                    "client-confidential-symmetric",
+                    "client-confidential-asymmetric",
+                ],
+            ),
         ] {
             let values = strings(&found[member]);
             for each in needed {
@@ -115,7 +133,13 @@ async fn the_capability_statement_tells_of_the_export() {
             "no format in {statement}"
         );
         let rest = statement["rest"][0].to_string();
-        for needed in ["ehi-export", "/auth/token", "/auth/authorize"] {
+        for needed in [
+            "ehi-export",
+            "/auth/token",
+            "/auth/authorize",
+            "/auth/introspect",
+            "/auth/revoke",
+        ] {
             assert!(rest.contains(needed), "{needed} is missing in {rest}");
         }
     }

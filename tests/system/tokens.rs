@@ -257,12 +257,76 @@ async fn no_system_gets_a_token_without_proving_who_it_is() {
     let fields = [
         ("grant_type", "client_credentials"),
         ("scope", "system/$ehi-export"),
-        ("client_id", CLIENT),
     ];
     let answer = token(&server, &fields)
         .await
-        .expect_oauth(400, "unsupported_grant_type");
+        .expect_oauth(401, "invalid_client");
     assert_not_stored(&answer);
+    let named = [fields[0], fields[1], ("client_id", CLIENT)];
+    token(&server, &named)
+        .await
+        .expect_oauth(400, "unauthorized_client");
+}
+
+#[tokio::test]
+async fn a_refresh_that_would_open_nothing_costs_the_app_nothing() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let first = app.tokens["refresh_token"].as_str().unwrap();
+    let asked = |scope: &'static str| {
+        [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", first),
+            ("scope", scope),
+        ]
+    };
+    token(&server, &asked("launch/patient"))
+        .await
+        .expect_oauth(400, "invalid_scope");
+    let narrowed = token(&server, &asked("patient/$ehi-export")).await;
+    let narrowed = narrowed.expect(200).json();
+    assert_eq!(narrowed["scope"], "patient/$ehi-export");
+    // The family keeps its scopes.
+    let next = narrowed["refresh_token"].as_str().unwrap();
+    let whole = refresh(&server, next).await.expect(200).json();
+    assert_eq!(whole["scope"], app.tokens["scope"]);
+}
+
+#[tokio::test]
+async fn an_app_ends_its_authorization_with_any_of_its_tokens() {
+    let server = Server::demo(&Records::small());
+    let revoke = async |token: &str, client: &str| {
+        let fields = [("token", token), ("client_id", client)];
+        send(http().post(server.url("/auth/revoke")).form(&fields)).await
+    };
+    for which in ["access_token", "refresh_token"] {
+        let app = App::connect(&server, ANNA).await;
+        let job = app.kick_off("").await;
+        let token = app.tokens[which].as_str().unwrap();
+        let answer = revoke(token, CLIENT).await.expect(200);
+        assert_not_stored(&answer);
+        app.status(&job).await.expect_outcome(401);
+        let refresh_token = app.tokens["refresh_token"].as_str().unwrap();
+        refresh(&server, refresh_token)
+            .await
+            .expect_oauth(400, "invalid_grant");
+        // Ended already, or never there: that is what was wanted.
+        revoke(token, CLIENT).await.expect(200);
+    }
+    revoke("nonsense", CLIENT).await.expect(200);
+    let app = App::connect(&server, ANNA).await;
+    revoke(&app.token, "nobody")
+        .await
+        .expect_oauth(401, "invalid_client");
+    let fields = [("token", app.token.as_str())];
+    send(http().post(server.url("/auth/revoke")).form(&fields))
+        .await
+        .expect_oauth(401, "invalid_client");
+    let fields = [("client_id", CLIENT)];
+    send(http().post(server.url("/auth/revoke")).form(&fields))
+        .await
+        .expect_oauth(400, "invalid_request");
+    app.kick_off("").await;
 }
 
 #[tokio::test]

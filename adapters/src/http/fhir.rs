@@ -52,6 +52,8 @@ fn endpoint(app: &App, mount: Mount) -> Endpoint {
         fhir: links.at(mount.path),
         authorize: links.at("/auth/authorize"),
         token: links.at("/auth/token"),
+        introspect: links.at("/auth/introspect"),
+        revoke: links.at("/auth/revoke"),
     }
 }
 

@@ -45,6 +45,7 @@ pub fn router_with(app: App, own: Router) -> Router {
     let rates = app.settings.rates;
     let counted = |quota| throttle::counted(&app, quota);
     let logins = counted(rates.logins_per_address);
+    let tokens_asked = counted(rates.tokens_per_address);
     let forms = from_fn_with_state(app.clone(), cors::guard_forms);
     let tokens = Router::new()
         .merge(fhir_mounts(&app, &counted(rates.kick_offs_per_address)))
@@ -64,7 +65,14 @@ pub fn router_with(app: App, own: Router) -> Router {
         .route(
             "/auth/token",
             post(smart::token).route_layer(from_fn_with_state(
-                counted(rates.tokens_per_address),
+                tokens_asked.clone(),
+                throttle::by_address,
+            )),
+        )
+        .route(
+            "/auth/revoke",
+            post(smart::revoke).route_layer(from_fn_with_state(
+                tokens_asked.clone(),
                 throttle::by_address,
             )),
         )
@@ -88,9 +96,18 @@ pub fn router_with(app: App, own: Router) -> Router {
         .route("/assets/ehi.css", get(pages::stylesheet))
         .route("/assets/icon.svg", get(pages::icon))
         .method_not_allowed_fallback(error::wrong_method);
+    // For servers, not for pages: no other origin may read the answer.
+    let servers = Router::new()
+        .route(
+            "/auth/introspect",
+            post(smart::introspect)
+                .route_layer(from_fn_with_state(tokens_asked, throttle::by_address)),
+        )
+        .method_not_allowed_fallback(error::wrong_method);
     Router::new()
         .merge(tokens)
         .merge(browsers)
+        .merge(servers)
         .merge(staff(&app, &logins))
         .merge(own.with_state(()))
         .fallback(error::unknown_route)

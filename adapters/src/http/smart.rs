@@ -1,44 +1,58 @@
-//! SMART App Launch: discovery, authorization and tokens.
+//! SMART App Launch and Backend Services: discovery, authorization, tokens, and what becomes of
+//! tokens.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json;
-use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, LOCATION, PRAGMA};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, LOCATION, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{
-    AuthorizationError, ClientId, OAuthError, OAuthErrorCode, Scope, TokenRequest,
+    AuthorizationError, ClientAuthentication, ClientCredentials, OAuthError, OAuthErrorCode, Scope,
+    SigningAlgorithm, TokenRequest, TokenToInspect,
 };
+use ehi_core::ports::Origin;
+use serde::Serialize;
 use serde_json::json;
 
 use super::Shared;
 use super::error::{Fhir, Problem};
-use super::extract::{CameFrom, PatientCookie, Payload, Query, field, pairs};
+use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
 use super::throttle::{Throttle, TooOften, token_refused};
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
     let links = app.exports.links();
-    let scopes: Vec<&str> = (Scope::ALL.iter())
-        // Tokens for systems need Backend Services, which is not there.
-        .filter(|&&scope| scope != Scope::SystemEhiExport)
-        .map(|scope| scope.as_str())
-        .collect();
+    let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    let algorithms = SigningAlgorithm::ALL.iter();
+    let algorithms: Vec<&str> = algorithms.map(|algorithm| algorithm.as_str()).collect();
+    let methods = ClientAuthentication::METHODS;
+    let proofs = ClientAuthentication::PROOFS;
     Json(json!({
         "issuer": links.base(),
         "jwks_uri": links.at("/auth/jwks.json"),
         "authorization_endpoint": links.at("/auth/authorize"),
         "token_endpoint": links.at("/auth/token"),
-        "token_endpoint_auth_methods_supported": ["none"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint": links.at("/auth/revoke"),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint": links.at("/auth/introspect"),
+        "introspection_endpoint_auth_methods_supported": proofs,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "code_challenge_methods_supported": ["S256"],
         "capabilities": [
-            "launch-standalone", "client-public", "context-standalone-patient",
-            "permission-offline", "permission-online", "permission-patient",
+            "launch-standalone", "client-public", "client-confidential-symmetric",
+            "client-confidential-asymmetric", "context-standalone-patient", "permission-offline",
+            "permission-online", "permission-patient",
         ],
     }))
     .into_response()
@@ -84,39 +98,134 @@ pub async fn authorize(
     }
 }
 
+/// A form that a client sends, with how the client proves itself.
+pub struct ClientForm {
+    form: Vec<(String, String)>,
+    credentials: ClientCredentials,
+    origin: Origin,
+    sent: Sent,
+}
+
+/// Where the client tried to prove itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// In the `Authorization` header.
+    InHeader,
+    /// In the form, or not at all.
+    Otherwise,
+}
+
+impl Sent {
+    fn by(headers: &HeaderMap) -> Self {
+        if headers.contains_key(AUTHORIZATION) {
+            Self::InHeader
+        } else {
+            Self::Otherwise
+        }
+    }
+
+    /// The answer to the client; not to be stored, whatever it is.
+    fn answer(self, outcome: Result<impl Serialize, OAuthError>) -> Response {
+        match outcome {
+            Ok(answer) => (not_stored(), Json(answer)).into_response(),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn refuse(self, error: &OAuthError) -> Response {
+        let mut response = oauth_error(error);
+        if response.status() == StatusCode::UNAUTHORIZED && self == Self::InHeader {
+            let challenge = HeaderValue::from_static("Basic realm=\"ehi-server\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl FromRequest<Shared> for ClientForm {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &Shared) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(CameFrom(origin)) = CameFrom::from_request_parts(&mut parts, app).await;
+        let sent = Sent::by(&parts.headers);
+        let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+        // What is no text, or comes twice, is read as what it is not: an empty header.
+        let authorization = match (headers.next(), headers.next()) {
+            (None, _) => None,
+            (Some(header), None) => Some(header.to_str().unwrap_or_default().to_owned()),
+            (Some(_), Some(_)) => Some(String::new()),
+        };
+        let payload = Payload::from_request(Request::from_parts(parts, body), app).await;
+        let Ok(Payload::Form(form)) = payload else {
+            return Err(sent.refuse(&OAuthError::new(
+                OAuthErrorCode::InvalidRequest,
+                "Send the parameters as application/x-www-form-urlencoded, at most 1 MiB",
+            )));
+        };
+        match ClientCredentials::read(authorization.as_deref(), pairs(&form)) {
+            Ok(credentials) => Ok(Self {
+                form,
+                credentials,
+                origin,
+                sent,
+            }),
+            Err(error) => Err(sent.refuse(&error)),
+        }
+    }
+}
+
 /// `POST /auth/token`
 pub async fn token(
     State(app): State<Shared>,
-    CameFrom(origin): CameFrom,
     Extension(throttle): Extension<Arc<Throttle>>,
-    headers: HeaderMap,
-    payload: Result<Payload, Problem>,
+    asked: ClientForm,
 ) -> Response {
-    let refuse = |code, text| oauth_error(&OAuthError::new(code, text));
-    let Ok(Payload::Form(form)) = payload else {
-        return refuse(
-            OAuthErrorCode::InvalidRequest,
-            "Send the parameters as application/x-www-form-urlencoded, at most 1 MiB",
-        );
-    };
-    if let Some(client) = field(&form, "client_id").and_then(ClientId::parse)
-        && let Err(TooOften(wait)) = throttle.clients.take(client, app.exports.now())
+    if let Some(client) = asked.credentials.client()
+        && let Err(TooOften(wait)) = throttle.clients.take(client.clone(), app.exports.now())
     {
         return token_refused(wait);
     }
-    if headers.contains_key(AUTHORIZATION) {
-        return refuse(
-            OAuthErrorCode::InvalidClient,
-            "This client is public: send client_id in the body and no Authorization header",
-        );
-    }
-    let answer = match TokenRequest::from_pairs(pairs(&form)) {
-        Ok(request) => app.authorization.token(request, &origin).await,
+    let tokens = match TokenRequest::from_pairs(pairs(&asked.form)) {
+        Ok(request) => {
+            let tokens = app
+                .authorization
+                .token(request, &asked.credentials, &asked.origin);
+            tokens.await
+        }
         Err(error) => Err(error),
     };
-    match answer {
-        Ok(tokens) => (not_stored(), Json(tokens)).into_response(),
-        Err(error) => oauth_error(&error),
+    asked.sent.answer(tokens)
+}
+
+/// `POST /auth/introspect`
+pub async fn introspect(State(app): State<Shared>, asked: ClientForm) -> Response {
+    let told = match TokenToInspect::from_pairs(pairs(&asked.form)) {
+        Ok(token) => {
+            let told = app
+                .authorization
+                .introspect(&token, &asked.credentials, &asked.origin);
+            told.await
+        }
+        Err(error) => Err(error),
+    };
+    asked.sent.answer(told)
+}
+
+/// `POST /auth/revoke`
+pub async fn revoke(State(app): State<Shared>, asked: ClientForm) -> Response {
+    let revoked = match TokenToInspect::from_pairs(pairs(&asked.form)) {
+        Ok(token) => {
+            let revoked = app
+                .authorization
+                .revoke(&token, &asked.credentials, &asked.origin);
+            revoked.await
+        }
+        Err(error) => Err(error),
+    };
+    match revoked {
+        Ok(()) => (StatusCode::OK, not_stored()).into_response(),
+        Err(error) => asked.sent.refuse(&error),
     }
 }
 
@@ -127,7 +236,12 @@ pub fn oauth_error(error: &OAuthError) -> Response {
         OAuthErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
-    (status, not_stored(), Json(error)).into_response()
+    let mut response = (status, not_stored(), Json(error)).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let soon = HeaderValue::from_static("5");
+        response.headers_mut().insert(RETRY_AFTER, soon);
+    }
+    response
 }
 
 /// A redirect by 302, as the contract has it.

@@ -1,16 +1,16 @@
-//! Authorization codes and refresh families in memory.
+//! Authorization codes, refresh families and used assertions in memory.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use ehi_core::auth::{CodeGrant, GrantId, RefreshFamily, SecretHash};
-use ehi_core::ports::{CodeUse, GrantStore, RefreshUse, StoreError};
+use ehi_core::auth::{ClientId, CodeGrant, GrantId, RefreshFamily, SecretHash};
+use ehi_core::ports::{CodeUse, GrantStore, JtiUse, RefreshStanding, RefreshUse, StoreError};
 use jiff::Timestamp;
 
 use super::lock;
 
-/// Authorization codes and refresh families in memory.
+/// Authorization codes, refresh families and used assertions in memory.
 #[derive(Debug, Default)]
 pub struct MemoryGrants(Mutex<Grants>);
 
@@ -21,6 +21,8 @@ struct Grants {
     refresh: HashMap<SecretHash, GrantId>,
     families: HashMap<GrantId, Family>,
     revoked: HashMap<GrantId, Timestamp>,
+    /// The `jti`s that were used, and until when that matters.
+    jtis: HashMap<(ClientId, SecretHash), Timestamp>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,19 @@ impl GrantStore for MemoryGrants {
         Ok(())
     }
 
+    async fn refresh_token(&self, token: SecretHash) -> Result<RefreshStanding, StoreError> {
+        let grants = lock(&self.0);
+        let grant = grants.refresh.get(&token);
+        let family = grant.and_then(|grant| grants.families.get(grant));
+        Ok(match family {
+            None => RefreshStanding::Unknown,
+            Some(family) if family.newest == token => {
+                RefreshStanding::Newest(family.family.clone())
+            }
+            Some(family) => RefreshStanding::Replaced(family.family.clone()),
+        })
+    }
+
     async fn rotate(&self, token: SecretHash, next: SecretHash) -> Result<RefreshUse, StoreError> {
         let mut grants = lock(&self.0);
         let Some(grant) = grants.refresh.get(&token).copied() else {
@@ -92,6 +107,19 @@ impl GrantStore for MemoryGrants {
         family.newest = next;
         grants.refresh.insert(next, grant);
         Ok(RefreshUse::Rotated(told))
+    }
+
+    async fn use_jti(
+        &self,
+        client: &ClientId,
+        jti: SecretHash,
+        until: Timestamp,
+    ) -> Result<JtiUse, StoreError> {
+        let mut grants = lock(&self.0);
+        Ok(match grants.jtis.insert((client.clone(), jti), until) {
+            None => JtiUse::First,
+            Some(_) => JtiUse::Again,
+        })
     }
 
     async fn revoke(&self, grant: GrantId, until: Timestamp) -> Result<(), StoreError> {
@@ -113,6 +141,7 @@ impl GrantStore for MemoryGrants {
             refresh,
             families,
             revoked,
+            jtis,
         } = &mut *grants;
         codes.retain(|_, code| {
             let forget = code.grant.expires_at.saturating_add(REMEMBER);
@@ -121,6 +150,7 @@ impl GrantStore for MemoryGrants {
         families.retain(|_, family| family.family.expires_at > now);
         refresh.retain(|_, grant| families.contains_key(grant));
         revoked.retain(|_, until| *until > now);
+        jtis.retain(|_, until| *until > now);
         Ok(())
     }
 }
@@ -188,6 +218,48 @@ mod tests {
         }
         assert_eq!(first, 1);
         assert_eq!(store.use_code(hash(2)).await.unwrap(), CodeUse::Unknown);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_many_uses_of_a_jti_one_is_the_first_until_it_is_forgotten() {
+        let store = Arc::new(MemoryGrants::default());
+        let uses: Vec<_> = (0..32)
+            .map(|_| {
+                let store = store.clone();
+                let used = async move { store.use_jti(&client_id(), hash(1), at(60)).await };
+                tokio::spawn(used)
+            })
+            .collect();
+        let mut first = 0;
+        for each in uses {
+            first += usize::from(each.await.unwrap().unwrap() == JtiUse::First);
+        }
+        assert_eq!(first, 1);
+        let other = ClientId::parse("other").unwrap();
+        let of_another = store.use_jti(&other, hash(1), at(60)).await.unwrap();
+        assert_eq!(of_another, JtiUse::First, "each client has its own");
+        store.sweep(at(59)).await.unwrap();
+        let again = store.use_jti(&client_id(), hash(1), at(60)).await.unwrap();
+        assert_eq!(again, JtiUse::Again);
+        store.sweep(at(60)).await.unwrap();
+        let forgotten = store.use_jti(&client_id(), hash(1), at(120)).await.unwrap();
+        assert_eq!(forgotten, JtiUse::First);
+    }
+
+    #[tokio::test]
+    async fn looking_at_a_refresh_token_does_not_use_it_up() {
+        let store = MemoryGrants::default();
+        let standing = async |number| store.refresh_token(hash(number)).await.unwrap();
+        assert_eq!(standing(1).await, RefreshStanding::Unknown);
+        store.insert_family(hash(1), &family()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(standing(1).await, RefreshStanding::Newest(family()));
+        }
+        store.rotate(hash(1), hash(2)).await.unwrap();
+        assert_eq!(standing(1).await, RefreshStanding::Replaced(family()));
+        assert_eq!(standing(2).await, RefreshStanding::Newest(family()));
+        store.revoke(grant(), at(2_000)).await.unwrap();
+        assert_eq!(standing(2).await, RefreshStanding::Unknown);
     }
 
     #[tokio::test]

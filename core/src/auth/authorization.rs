@@ -42,6 +42,7 @@ pub enum OAuthErrorCode {
     InvalidRequest,
     InvalidScope,
     TemporarilyUnavailable,
+    UnauthorizedClient,
     UnsupportedGrantType,
 }
 
@@ -55,6 +56,7 @@ impl OAuthErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
         }
     }
@@ -198,6 +200,12 @@ impl AuthorizationRequest {
         }
         let scopes = match get("scope") {
             None => return invalid("scope is missing"),
+            Some(scope) if Scopes::asks_for(scope, "system/") => {
+                return refuse(
+                    OAuthErrorCode::InvalidScope,
+                    "a patient cannot give what is asked for in 'system/': that is for client_credentials",
+                );
+            }
             Some(scope) => Scopes::requested(scope).intersection(&client.scopes),
         };
         if !scopes.contains(Scope::PatientEhiExport) {
@@ -206,10 +214,6 @@ impl AuthorizationRequest {
                 "scope has to hold 'patient/$ehi-export', and the client has to be registered for it",
             );
         }
-        // No intersection with system scopes: those are not for a patient to give.
-        let scopes = (Scope::ALL.iter().copied())
-            .filter(|&scope| scope != Scope::SystemEhiExport && scopes.contains(scope))
-            .collect();
         if get("code_challenge_method") != Some("S256") {
             return invalid("code_challenge_method has to be 'S256' (PKCE, RFC 7636)");
         }

@@ -1,11 +1,12 @@
 //! Registered apps.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::Scopes;
+use super::{ClientKeySet, Scope, Scopes};
 
 /// The id of a registered client: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,13 +46,15 @@ impl From<ClientId> for String {
     }
 }
 
-/// A registered public client: an app that can keep no secret and proves itself by PKCE.
+/// A registered client. Whatever it authenticates by, a code needs PKCE as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// Its id.
     pub id: ClientId,
     /// What the patient knows it by.
     pub name: String,
+    /// How it proves that it is itself.
+    pub authentication: ClientAuthentication,
     /// Where authorization codes may go. Compared to the letter (RFC 9700 section 2.1).
     pub redirect_uris: Vec<RegisteredUrl>,
     /// Where the browser may return after the form.
@@ -60,8 +63,102 @@ pub struct Client {
     pub loopback: LoopbackRedirects,
     /// What it may ask for.
     pub scopes: Scopes,
+    /// The lifetimes of its tokens, where they are to be shorter than others'.
+    pub lifetimes: TokenLifetimes,
+    /// Which tokens it may ask about.
+    pub introspects: Introspects,
     /// Where it needs something other than the standard.
     pub quirks: Vec<Quirk>,
+}
+
+/// How a client proves that it is itself. Source: RFC 7591 section 2; SMART App Launch 2, client
+/// authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// Not at all: an app that can keep no secret.
+    Public,
+    /// By a secret that the [registry](crate::ports::ClientRegistry) can verify
+    /// (`client_secret_basic`).
+    Secret,
+    /// By a signed assertion (`private_key_jwt`).
+    Key(ClientKeys),
+}
+
+impl ClientAuthentication {
+    /// The methods that are supported, as they stand on the wire.
+    pub const METHODS: &'static [&'static str] =
+        &["none", "client_secret_basic", "private_key_jwt"];
+
+    /// Those of them by which a client proves itself.
+    pub const PROOFS: &'static [&'static str] = &["client_secret_basic", "private_key_jwt"];
+
+    /// As it stands on the wire.
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::Public => "none",
+            Self::Secret => "client_secret_basic",
+            Self::Key(_) => "private_key_jwt",
+        }
+    }
+}
+
+/// Where a client's public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// In its registration.
+    Registered(ClientKeySet),
+    /// Published by the client (`jwks_uri`), so that it can change them by itself.
+    Published(JwksUri),
+}
+
+/// Where a client publishes its keys: HTTPS, or HTTP on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Url", into = "Url")]
+pub struct JwksUri(Url);
+
+impl JwksUri {
+    /// The address.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl TryFrom<Url> for JwksUri {
+    type Error = &'static str;
+
+    fn try_from(url: Url) -> Result<Self, Self::Error> {
+        let plain = url.username().is_empty() && url.password().is_none() && url.has_host();
+        let safe = url.scheme() == "https" || (url.scheme() == "http" && has_loopback_host(&url));
+        (plain && safe)
+            .then_some(Self(url))
+            .ok_or("jwks_uri has to be an https URL: others could put their keys in between")
+    }
+}
+
+impl From<JwksUri> for Url {
+    fn from(uri: JwksUri) -> Self {
+        uri.0
+    }
+}
+
+/// Lifetimes of one client's tokens. What is longer than the server's own is cut down to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenLifetimes {
+    /// Of access tokens.
+    pub access: Option<Duration>,
+    /// Of a patient's authorization.
+    pub refresh: Option<Duration>,
+}
+
+/// Which tokens a client may ask about (RFC 7662). A public client may ask about none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Introspects {
+    /// Those that were given to itself.
+    #[default]
+    Own,
+    /// All: a server of the hospital that takes this server's tokens.
+    All,
 }
 
 /// An address an app registered, kept to the letter: an absolute URL without a fragment.
@@ -104,6 +201,9 @@ pub enum LoopbackRedirects {
     /// Only to what it registered.
     #[default]
     Registered,
+    /// To what it registered, and where that is `http://127.0.0.1` or `http://[::1]` at any port:
+    /// a native app takes one that is free (RFC 8252 section 7.3).
+    AnyPort,
     /// To any port, path and query on `localhost`, `127.0.0.1` and `[::1]`: demonstrations only.
     Any,
 }
@@ -136,24 +236,63 @@ impl Client {
         self.quirks.contains(&quirk)
     }
 
+    /// Whether it may do without the patient: ask for tokens by itself.
+    pub fn is_backend_service(&self) -> bool {
+        matches!(self.authentication, ClientAuthentication::Key(_))
+            && self.scopes.contains(Scope::SystemEhiExport)
+    }
+
     fn allowed(&self, registered: &[RegisteredUrl], asked: &str) -> Option<Url> {
         let url = Url::parse(asked).ok()?;
-        let on_loopback = self.loopback == LoopbackRedirects::Any && is_plain_loopback(&url);
         // Compared as text: what a parser would forgive is refused.
-        let is_registered = registered.iter().any(|one| one.as_str() == asked);
-        (is_registered || on_loopback).then_some(url)
+        let is_registered = || registered.iter().any(|one| one.as_str() == asked);
+        let allowed = match self.loopback {
+            LoopbackRedirects::Registered => is_registered(),
+            LoopbackRedirects::AnyPort => {
+                is_registered() || registered.iter().any(|one| one.is_at_another_port(asked))
+            }
+            LoopbackRedirects::Any => is_registered() || is_plain_loopback(&url),
+        };
+        allowed.then_some(url)
+    }
+}
+
+impl RegisteredUrl {
+    /// Whether `asked` is this address of the user's own machine at whichever port.
+    fn is_at_another_port(&self, asked: &str) -> bool {
+        without_loopback_port(asked)
+            .is_some_and(|asked| without_loopback_port(&self.0) == Some(asked))
+    }
+}
+
+/// An address on the user's own machine as host and the rest, without its port. Not by name: what
+/// `localhost` is, is not always this machine (RFC 8252 section 8.3).
+fn without_loopback_port(text: &str) -> Option<(&'static str, &str)> {
+    ["http://127.0.0.1", "http://[::1]"]
+        .into_iter()
+        .find_map(|host| {
+            let after = text.strip_prefix(host)?;
+            let rest = match after.strip_prefix(':') {
+                Some(port) => port.trim_start_matches(|digit: char| digit.is_ascii_digit()),
+                None => after,
+            };
+            let ends = rest.is_empty() || rest.starts_with(['/', '?']);
+            ends.then_some((host, rest))
+        })
+}
+
+fn has_loopback_host(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
 /// A plain web address on the user's own machine, nothing hidden in it.
 fn is_plain_loopback(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    loopback
+    has_loopback_host(url)
         && matches!(url.scheme(), "http" | "https")
         && url.username().is_empty()
         && url.password().is_none()
@@ -249,6 +388,64 @@ mod tests {
                 client.redirect_uri(bad).is_none() && client.return_url(bad).is_none(),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn a_native_app_may_wait_at_any_port_of_its_own_machine_and_nowhere_else() {
+        let mut client = testkit::client();
+        client.loopback = LoopbackRedirects::AnyPort;
+        let registered = [
+            "http://127.0.0.1/cb?x=1",
+            "http://[::1]:8000/cb",
+            "https://app.example/cb",
+        ];
+        client.redirect_uris = (registered.iter())
+            .map(|text| RegisteredUrl::parse(text).unwrap())
+            .collect();
+        for good in [
+            "http://127.0.0.1/cb?x=1",
+            "http://127.0.0.1:1/cb?x=1",
+            "http://127.0.0.1:65535/cb?x=1",
+            "http://[::1]:9/cb",
+            "http://[::1]/cb",
+            "https://app.example/cb",
+        ] {
+            assert!(client.redirect_uri(good).is_some(), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1:9/cb",
+            "http://127.0.0.1:9/cb?x=2",
+            "http://127.0.0.1:9/cb?x=1&y",
+            "http://127.0.0.1:9/cb?x=1#f",
+            "http://127.0.0.1:9/CB?x=1",
+            "http://127.0.0.1:65536/cb?x=1",
+            "http://127.0.0.1:9@evil/cb?x=1",
+            "http://127.0.0.1.evil/cb?x=1",
+            "http://127.0.0.2:9/cb?x=1",
+            "http://localhost:9/cb?x=1",
+            "https://127.0.0.1:9/cb?x=1",
+            "http://[::1]:9/cb?x=1",
+            "http://u@127.0.0.1:9/cb?x=1",
+            "https://app.example:9/cb",
+        ] {
+            assert_eq!(client.redirect_uri(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_published_over_https_or_on_this_machine() {
+        let read = |text: &str| JwksUri::try_from(Url::parse(text).unwrap());
+        assert!(read("https://app.example/jwks.json").is_ok());
+        assert!(read("http://127.0.0.1:9/jwks.json").is_ok());
+        for bad in [
+            "http://app.example/jwks.json",
+            "ftp://127.0.0.1/jwks.json",
+            "https://u:p@app.example/jwks.json",
+            "data:application/json,{}",
+            "file:///etc/passwd",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -69,6 +69,11 @@ impl Scopes {
         Self(text.split(' ').filter_map(Scope::parse).collect())
     }
 
+    /// Whether a space-separated list asks for anything in this context: `patient/` or `system/`.
+    pub fn asks_for(text: &str, context: &str) -> bool {
+        text.split(' ').any(|scope| scope.starts_with(context))
+    }
+
     /// Whether it holds the scope.
     pub fn contains(&self, scope: Scope) -> bool {
         self.0.contains(&scope)

@@ -8,16 +8,17 @@ use url::Url;
 use uuid::Uuid;
 
 use super::authorization::parameters;
-use super::token::Claims;
+use super::token::{Claims, PatientContext, invalid};
 use super::{
-    Access, Audience, AuthorizationError, AuthorizationRequest, Client, ClientId, CodeGrant,
-    GrantId, OAuthError, OAuthErrorCode, PatientSession, RefreshFamily, Scopes, Secret, TokenError,
-    TokenRequest, TokenResponse,
+    Access, Audience, AuthorizationError, AuthorizationRequest, Client, ClientAuthentication,
+    ClientCredentials, ClientId, CodeGrant, GrantId, OAuthError, OAuthErrorCode, PatientSession,
+    RefreshFamily, Scope, Scopes, Secret, Subject, TokenError, TokenRequest, TokenResponse,
 };
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, Actor, AuditEvent, AuditLog, By, ClientRegistry, Clock, CodeUse, Entropy, GrantStore,
-    KeyError, Origin, RefreshUse, StoreError, TokenKeys, random_uuid,
+    Action, Actor, AuditEvent, AuditLog, By, ClientAssertions, ClientRegistry, Clock, CodeUse,
+    Entropy, GrantStore, KeyError, Origin, RefreshStanding, RefreshUse, StoreError, TokenKeys,
+    random_uuid,
 };
 
 /// The ports authorization needs.
@@ -25,7 +26,9 @@ use crate::ports::{
 pub struct AuthPorts {
     /// Which apps may ask.
     pub clients: Arc<dyn ClientRegistry>,
-    /// Codes and refresh families.
+    /// What clients sign.
+    pub assertions: Arc<dyn ClientAssertions>,
+    /// Codes, refresh families and used assertions.
     pub grants: Arc<dyn GrantStore>,
     /// Signing keys.
     pub keys: Arc<dyn TokenKeys>,
@@ -46,6 +49,8 @@ pub struct AuthSettings {
     pub resource: String,
     /// What apps may name as `aud`.
     pub audience: Audience,
+    /// Where tokens are asked for, and so whom the clients' assertions are for.
+    pub token_url: String,
     /// How long an authorization code can be used.
     pub code_lifetime: Duration,
     /// How long an access token opens anything.
@@ -60,8 +65,18 @@ const CLOCK_SKEW: i64 = 60;
 /// The authorization server.
 #[derive(Debug, Clone)]
 pub struct AuthorizationServer {
-    ports: AuthPorts,
-    settings: AuthSettings,
+    pub(super) ports: AuthPorts,
+    pub(super) settings: AuthSettings,
+}
+
+/// What an access token is about to be made of.
+pub(super) struct NewToken<'c> {
+    pub client: &'c Client,
+    pub grant: GrantId,
+    /// `None` for a system.
+    pub patient: Option<PatientId>,
+    pub scopes: Scopes,
+    pub lifetime: Duration,
 }
 
 impl AuthorizationServer {
@@ -140,39 +155,34 @@ impl AuthorizationServer {
         Ok(request.denied())
     }
 
-    /// Trades a code or a refresh token for tokens.
+    /// Trades a code, a refresh token or the client's own word for tokens.
     pub async fn token(
         &self,
         request: TokenRequest,
+        credentials: &ClientCredentials,
         origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
+        let client = self.client(credentials, Action::IssueToken, origin).await?;
         match request {
             TokenRequest::AuthorizationCode {
                 code,
                 redirect_uri,
-                client_id,
                 code_verifier,
             } => {
-                let client_id = client_id.ok_or_else(|| {
-                    OAuthError::new(OAuthErrorCode::InvalidRequest, "client_id is missing")
-                })?;
-                self.known_client(&client_id).await?;
-                self.trade_code(
-                    &code,
-                    &redirect_uri,
-                    &client_id,
-                    code_verifier.as_deref(),
-                    origin,
-                )
-                .await
+                let client = client.ok_or_else(|| invalid("client_id is missing"))?;
+                let verifier = code_verifier.as_deref();
+                self.trade_code(&code, &redirect_uri, &client, verifier, origin)
+                    .await
             }
             TokenRequest::RefreshToken {
                 refresh_token,
-                client_id,
                 scope,
             } => {
-                self.refresh(&refresh_token, client_id.as_ref(), scope.as_deref(), origin)
+                self.refresh(&refresh_token, client, scope.as_deref(), origin)
                     .await
+            }
+            TokenRequest::ClientCredentials { scope } => {
+                self.token_for_system(client, &scope, origin).await
             }
         }
     }
@@ -181,7 +191,7 @@ impl AuthorizationServer {
         &self,
         code: &Secret,
         redirect_uri: &str,
-        client: &ClientId,
+        client: &Client,
         verifier: Option<&str>,
         origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
@@ -194,7 +204,7 @@ impl AuthorizationServer {
         {
             CodeUse::First(grant) => grant,
             CodeUse::Again(grant) => {
-                self.revoke(grant, client, None, origin).await?;
+                self.revoke_misused(grant, &client.id, None, origin).await?;
                 return Err(bad_grant(
                     "the code was used before; what it gave is revoked",
                 ));
@@ -204,7 +214,7 @@ impl AuthorizationServer {
         if grant.expires_at <= self.ports.clock.now() {
             return Err(bad_grant("the code has expired"));
         }
-        if grant.client != *client {
+        if grant.client != client.id {
             return Err(bad_grant("the code was given to another client"));
         }
         if grant.redirect_uri != redirect_uri {
@@ -217,12 +227,13 @@ impl AuthorizationServer {
                 "code_verifier does not answer the code_challenge",
             ));
         }
+        let lifetime = shorter(self.settings.refresh_lifetime, client.lifetimes.refresh);
         let family = RefreshFamily {
             grant: grant.grant,
             client: grant.client,
             patient: grant.patient,
             scopes: grant.scopes,
-            expires_at: self.after(self.settings.refresh_lifetime),
+            expires_at: self.after(lifetime),
         };
         let refresh_token = if family.scopes.allow_refresh() {
             let token = self.secret();
@@ -235,71 +246,128 @@ impl AuthorizationServer {
         } else {
             None
         };
-        self.issue(&family, family.scopes.clone(), refresh_token, origin)
+        let scopes = family.scopes.clone();
+        self.issue_to(client, family, scopes, refresh_token, origin)
             .await
     }
 
+    /// The refresh token is replaced last of all, when nothing else can fail any more: an outage
+    /// costs the app nothing.
     async fn refresh(
         &self,
         token: &Secret,
-        client: Option<&ClientId>,
+        client: Option<Client>,
         scope: Option<&str>,
         origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
-        let next = self.secret();
-        let family = match self
-            .ports
-            .grants
-            .rotate(token.hash(), next.hash())
-            .await
-            .map_err(down)?
-        {
-            RefreshUse::Rotated(family) => family,
-            RefreshUse::Replayed(family) => {
-                self.revoke(family.grant, &family.client, Some(&family.patient), origin)
-                    .await?;
-                return Err(bad_grant(
-                    "the refresh token was used before; the authorization is revoked",
-                ));
-            }
-            RefreshUse::Unknown => return Err(bad_grant("the refresh token is none of ours")),
+        let standing = self.ports.grants.refresh_token(token.hash()).await;
+        let family = match standing.map_err(down)? {
+            RefreshStanding::Newest(family) => family,
+            RefreshStanding::Replaced(family) => return self.replayed(&family, origin).await,
+            RefreshStanding::Unknown => return Err(bad_grant(NO_REFRESH_TOKEN)),
         };
         if family.expires_at <= self.ports.clock.now() {
             return Err(bad_grant(
                 "the authorization has expired: ask the patient again",
             ));
         }
-        if client.is_some_and(|client| family.client != *client) {
-            self.revoke(family.grant, &family.client, Some(&family.patient), origin)
-                .await?;
-            return Err(bad_grant("the refresh token was given to another client"));
-        }
-        self.known_client(&family.client).await?;
+        let client = match client {
+            Some(client) if client.id == family.client => client,
+            Some(_) => {
+                let patient = Some(&family.patient);
+                self.revoke_misused(family.grant, &family.client, patient, origin)
+                    .await?;
+                return Err(bad_grant("the refresh token was given to another client"));
+            }
+            None => self.unnamed(&family).await?,
+        };
         let scopes = match scope {
             Some(asked) => Scopes::requested(asked).intersection(&family.scopes),
             None => family.scopes.clone(),
         };
-        self.issue(&family, scopes, Some(next), origin).await
+        let scopes = scopes.intersection(&client.scopes);
+        if !scopes.contains(Scope::PatientEhiExport) {
+            return Err(OAuthError::new(
+                OAuthErrorCode::InvalidScope,
+                "scope leaves nothing to open: it has to hold 'patient/$ehi-export', as the patient authorized it",
+            ));
+        }
+        let next = self.secret();
+        let response = self
+            .issue_to(&client, family, scopes, Some(next.clone()), origin)
+            .await?;
+        let rotated = self.ports.grants.rotate(token.hash(), next.hash()).await;
+        match rotated.map_err(down)? {
+            RefreshUse::Rotated(_) => Ok(response),
+            // Somebody else was faster with the same token.
+            RefreshUse::Replayed(family) => self.replayed(&family, origin).await,
+            RefreshUse::Unknown => Err(bad_grant(NO_REFRESH_TOKEN)),
+        }
+    }
+
+    /// The client of a refresh token that comes without a word of who sends it: some apps do so,
+    /// and those that have to prove themselves may not.
+    async fn unnamed(&self, family: &RefreshFamily) -> Result<Client, OAuthError> {
+        let client = self.ports.clients.client(&family.client).await;
+        let client = client.map_err(down)?;
+        let client = client.ok_or_else(|| bad_client("the client is no longer registered here"))?;
+        match client.authentication {
+            ClientAuthentication::Public => Ok(client),
+            ClientAuthentication::Secret | ClientAuthentication::Key(_) => Err(bad_client(
+                "the client has to authenticate, as it is registered",
+            )),
+        }
+    }
+
+    async fn replayed<T>(&self, family: &RefreshFamily, origin: &Origin) -> Result<T, OAuthError> {
+        let patient = Some(&family.patient);
+        self.revoke_misused(family.grant, &family.client, patient, origin)
+            .await?;
+        Err(bad_grant(
+            "the refresh token was used before; the authorization is revoked",
+        ))
     }
 
     /// What an access token opens.
     pub async fn recognise(&self, token: &str, origin: &Origin) -> Result<Access, TokenError> {
+        let claims = self.own_claims(token).await?;
+        if !self.is_live(&claims).await? {
+            return Err(TokenError::Invalid);
+        }
+        let access = claims.access(origin).ok_or(TokenError::Scope)?;
+        let client = self.ports.clients.client(&claims.client_id).await;
+        let client = client.map_err(|error| TokenError::Unavailable(error.into()))?;
+        let client = client.ok_or(TokenError::Invalid)?;
+        let needed = match access.subject {
+            Subject::Patient(_) => Scope::PatientEhiExport,
+            Subject::System => Scope::SystemEhiExport,
+        };
+        // What was taken from the client's registration meanwhile is taken from its tokens too.
+        let still_allowed = client.scopes.contains(needed);
+        still_allowed.then_some(access).ok_or(TokenError::Scope)
+    }
+
+    /// The claims of a token that this server signed for its own resource.
+    pub(super) async fn own_claims(&self, token: &str) -> Result<Claims, TokenError> {
         let claims = match self.ports.keys.verify(token).await {
             Ok(claims) => claims,
             Err(KeyError::Invalid) => return Err(TokenError::Invalid),
             Err(error) => return Err(TokenError::Unavailable(error.into())),
         };
         let claims: Claims = serde_json::from_value(claims).map_err(|_| TokenError::Invalid)?;
-        let now = self.ports.clock.now().as_second();
         let ours = claims.iss == self.settings.issuer && claims.aud == self.settings.resource;
-        if !ours || claims.exp <= now || claims.iat > now + CLOCK_SKEW {
-            return Err(TokenError::Invalid);
+        ours.then_some(claims).ok_or(TokenError::Invalid)
+    }
+
+    /// Whether a token of ours has neither expired nor been revoked.
+    pub(super) async fn is_live(&self, claims: &Claims) -> Result<bool, TokenError> {
+        let now = self.ports.clock.now().as_second();
+        if claims.exp <= now || claims.iat > now + CLOCK_SKEW {
+            return Ok(false);
         }
         let revoked = self.ports.grants.is_revoked(claims.grant).await;
-        if revoked.map_err(|error| TokenError::Unavailable(error.into()))? {
-            return Err(TokenError::Invalid);
-        }
-        claims.access(origin).ok_or(TokenError::Scope)
+        let revoked = revoked.map_err(|error| TokenError::Unavailable(error.into()))?;
+        Ok(!revoked)
     }
 
     /// The public keys, as a JWK Set.
@@ -312,29 +380,52 @@ impl AuthorizationServer {
         self.ports.grants.sweep(self.ports.clock.now()).await
     }
 
-    async fn issue(
+    /// Tokens for what a patient authorized.
+    async fn issue_to(
         &self,
-        family: &RefreshFamily,
+        client: &Client,
+        family: RefreshFamily,
         scopes: Scopes,
         refresh_token: Option<Secret>,
         origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
-        let now = self.ports.clock.now();
+        let token = NewToken {
+            client,
+            grant: family.grant,
+            patient: Some(family.patient),
+            scopes,
+            lifetime: shorter(self.settings.access_lifetime, client.lifetimes.access),
+        };
+        let mut response = self.issue(token, origin).await?;
+        response.refresh_token = refresh_token.map(|token| token.expose().to_owned());
+        Ok(response)
+    }
+
+    /// An access token.
+    pub(super) async fn issue(
+        &self,
+        token: NewToken<'_>,
+        origin: &Origin,
+    ) -> Result<TokenResponse, OAuthError> {
+        let client = &token.client.id;
+        let patient = token.patient;
         let claims = Claims {
             iss: self.settings.issuer.clone(),
             aud: self.settings.resource.clone(),
-            sub: family.patient.to_string(),
-            client_id: family.client.clone(),
-            scope: scopes.to_string(),
-            patient: Some(family.patient.clone()),
+            sub: match &patient {
+                Some(patient) => patient.to_string(),
+                None => client.to_string(),
+            },
+            client_id: client.clone(),
+            scope: token.scopes.to_string(),
+            patient: patient.clone(),
             jti: self.uuid(),
-            grant: family.grant,
-            iat: now.as_second(),
-            exp: self.after(self.settings.access_lifetime).as_second(),
+            grant: token.grant,
+            iat: self.ports.clock.now().as_second(),
+            exp: self.after(token.lifetime).as_second(),
         };
         let json = serde_json::to_value(&claims).map_err(|_| unavailable())?;
-        let by = by(&family.client, origin);
-        self.audit(by, Action::IssueToken, Some(&family.patient))
+        self.audit(by(client, origin), Action::IssueToken, patient.as_ref())
             .await
             .map_err(down)?;
         let access_token = self.ports.keys.sign(&json).await.map_err(|error| {
@@ -347,16 +438,17 @@ impl AuthorizationServer {
         Ok(TokenResponse {
             access_token,
             token_type: "Bearer",
-            expires_in: self.settings.access_lifetime.as_secs(),
+            expires_in: token.lifetime.as_secs(),
             scope: claims.scope,
-            patient: family.patient.clone(),
-            need_patient_banner: true,
-            refresh_token: refresh_token.map(|token| token.expose().to_owned()),
+            context: patient.map(|patient| PatientContext {
+                patient,
+                need_patient_banner: true,
+            }),
+            refresh_token: None,
         })
     }
 
-    /// Ends a grant. That comes first: it protects the patient even when the audit log is down.
-    async fn revoke(
+    async fn revoke_misused(
         &self,
         grant: GrantId,
         client: &ClientId,
@@ -364,6 +456,17 @@ impl AuthorizationServer {
         origin: &Origin,
     ) -> Result<(), OAuthError> {
         tracing::warn!(grant = %grant.0, "a code or refresh token was misused: its grant is revoked");
+        self.revoke_grant(grant, client, patient, origin).await
+    }
+
+    /// Ends a grant. That comes first: it protects the patient even when the audit log is down.
+    pub(super) async fn revoke_grant(
+        &self,
+        grant: GrantId,
+        client: &ClientId,
+        patient: Option<&PatientId>,
+        origin: &Origin,
+    ) -> Result<(), OAuthError> {
         // Nothing of the grant outlives both its refresh tokens and its access tokens.
         let longest = self.settings.refresh_lifetime + self.settings.access_lifetime;
         let revoked = self.ports.grants.revoke(grant, self.after(longest));
@@ -373,14 +476,7 @@ impl AuthorizationServer {
             .map_err(down)
     }
 
-    async fn known_client(&self, id: &ClientId) -> Result<Client, OAuthError> {
-        let client = self.ports.clients.client(id).await.map_err(down)?;
-        client.ok_or_else(|| {
-            OAuthError::new(OAuthErrorCode::InvalidClient, "client_id is not known here")
-        })
-    }
-
-    async fn audit(
+    pub(super) async fn audit(
         &self,
         by: By,
         action: Action,
@@ -393,7 +489,7 @@ impl AuthorizationServer {
         self.ports.audit.append(&event).await
     }
 
-    fn after(&self, span: Duration) -> Timestamp {
+    pub(super) fn after(&self, span: Duration) -> Timestamp {
         self.ports
             .clock
             .now()
@@ -405,23 +501,34 @@ impl AuthorizationServer {
         Secret::from_random(self.ports.entropy.bytes())
     }
 
-    fn uuid(&self) -> Uuid {
+    pub(super) fn uuid(&self) -> Uuid {
         random_uuid(self.ports.entropy.bytes())
     }
 }
 
-fn by(client: &ClientId, origin: &Origin) -> By {
+pub(super) fn by(client: &ClientId, origin: &Origin) -> By {
     By {
         actor: Actor::Client(client.clone()),
         origin: origin.clone(),
     }
 }
 
-fn bad_grant(description: &str) -> OAuthError {
+const NO_REFRESH_TOKEN: &str = "the refresh token is none of ours";
+
+/// The server's lifetime, or the client's where that is shorter.
+pub(super) fn shorter(ours: Duration, clients: Option<Duration>) -> Duration {
+    clients.map_or(ours, |clients| clients.min(ours))
+}
+
+pub(super) fn bad_client(description: &str) -> OAuthError {
+    OAuthError::new(OAuthErrorCode::InvalidClient, description)
+}
+
+pub(super) fn bad_grant(description: &str) -> OAuthError {
     OAuthError::new(OAuthErrorCode::InvalidGrant, description)
 }
 
-fn unavailable() -> OAuthError {
+pub(super) fn unavailable() -> OAuthError {
     OAuthError::new(
         OAuthErrorCode::TemporarilyUnavailable,
         "The server cannot answer right now: try again in a moment",
@@ -430,7 +537,7 @@ fn unavailable() -> OAuthError {
 
 /// A store that is down: told to the operator in full and to the app in general.
 #[expect(clippy::needless_pass_by_value, reason = "reads as `map_err(down)`")]
-fn down(error: StoreError) -> OAuthError {
+pub(super) fn down(error: StoreError) -> OAuthError {
     tracing::error!(
         error = &error as &dyn std::error::Error,
         "the grant store failed"
@@ -439,4 +546,4 @@ fn down(error: StoreError) -> OAuthError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

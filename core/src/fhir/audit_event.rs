@@ -114,6 +114,12 @@ fn entities(entry: &AuditEntry) -> Vec<Value> {
         }
         entities.push(entity);
     }
+    if let Some(client) = &event.client {
+        entities.push(json!({
+            "what": {"identifier": {"value": client}, "display": "App"},
+            "type": system_object,
+        }));
+    }
     if let Some(request) = &event.origin.request {
         entities.push(json!({
             "what": {"identifier": {"value": request}, "display": "Request"},

@@ -12,6 +12,10 @@ pub struct Endpoint {
     pub authorize: String,
     /// Where apps get tokens.
     pub token: String,
+    /// Where clients ask what a token is worth.
+    pub introspect: String,
+    /// Where clients end a token.
+    pub revoke: String,
 }
 
 impl Endpoint {
@@ -51,6 +55,8 @@ pub fn capability_statement(endpoint: &Endpoint, software: &str, started: Timest
                     "extension": [
                         {"url": "authorize", "valueUri": endpoint.authorize},
                         {"url": "token", "valueUri": endpoint.token},
+                        {"url": "introspect", "valueUri": endpoint.introspect},
+                        {"url": "revoke", "valueUri": endpoint.revoke},
                     ],
                 }],
             },
@@ -144,6 +150,8 @@ mod tests {
             fhir: "https://ehi.example/fhir".to_owned(),
             authorize: String::new(),
             token: String::new(),
+            introspect: String::new(),
+            revoke: String::new(),
         };
         let definition = operation_definition(&endpoint, &["labs", "visits"], &["hiv"]);
         let told =

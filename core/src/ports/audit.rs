@@ -110,6 +110,9 @@ pub struct AuditEvent {
     /// In which export.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,
+    /// About which client.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client: Option<ClientId>,
     /// Which file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<DisclosedFile>,
@@ -261,6 +264,7 @@ impl By {
             outcome: Outcome::Done,
             patient: None,
             job: None,
+            client: None,
             file: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Authorization codes and refresh families.
+//! Authorization codes, refresh families, and the assertions that were used.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::StoreError;
-use crate::auth::{CodeGrant, GrantId, RefreshFamily, SecretHash};
+use crate::auth::{ClientId, CodeGrant, GrantId, RefreshFamily, SecretHash};
 
 /// Keeps what can be used once: authorization codes and refresh tokens. Atomic on every replica.
 ///
@@ -28,9 +28,21 @@ pub trait GrantStore: Debug + Send + Sync + 'static {
         family: &RefreshFamily,
     ) -> Result<(), StoreError>;
 
+    /// Where a refresh token stands. Uses nothing up.
+    async fn refresh_token(&self, token: SecretHash) -> Result<RefreshStanding, StoreError>;
+
     /// Trades a refresh token for the next one. Of many concurrent calls with the same token
     /// exactly one gets [`RefreshUse::Rotated`]; the others see [`RefreshUse::Replayed`].
     async fn rotate(&self, token: SecretHash, next: SecretHash) -> Result<RefreshUse, StoreError>;
+
+    /// Uses the `jti` of a client's assertion up; kept until `until`, when the assertion has
+    /// expired. Of many concurrent calls exactly one gets [`JtiUse::First`].
+    async fn use_jti(
+        &self,
+        client: &ClientId,
+        jti: SecretHash,
+        until: Timestamp,
+    ) -> Result<JtiUse, StoreError>;
 
     /// Ends a grant: its refresh tokens and access tokens are worth nothing from now on. Kept
     /// until `until`, when every token of the grant has expired anyway.
@@ -63,4 +75,24 @@ pub enum RefreshUse {
     Replayed(RefreshFamily),
     /// No such token, or its family was revoked.
     Unknown,
+}
+
+/// Where a refresh token stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefreshStanding {
+    /// The newest of its family.
+    Newest(RefreshFamily),
+    /// An older one of its family: somebody may have stolen it.
+    Replaced(RefreshFamily),
+    /// No such token, or its family was revoked.
+    Unknown,
+}
+
+/// What became of using a `jti`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JtiUse {
+    /// The first use.
+    First,
+    /// Used before: somebody replays the assertion.
+    Again,
 }

@@ -9,7 +9,8 @@
 //! | [`JobStore`] | keeps export jobs, hands each runnable one to exactly one worker |
 //! | [`FileStore`] | keeps exported files; a half-written file is never visible |
 //! | [`ClientRegistry`] | knows the apps that may ask |
-//! | [`GrantStore`] | authorization codes and refresh families, one use each |
+//! | [`ClientAssertions`] | checks what clients sign with their keys |
+//! | [`GrantStore`] | authorization codes, refresh families and assertions, one use each |
 //! | [`SessionStore`] | browser sessions of patients and staff |
 //! | [`PatientLogin`], [`StaffLogin`] | prove who is at the browser |
 //! | [`TokenKeys`] | signs and verifies access tokens |

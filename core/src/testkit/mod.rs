@@ -16,7 +16,10 @@ use url::Url;
 pub use clock::{FixedClock, SeededEntropy};
 pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
 
-use crate::auth::{Client, ClientId, LoopbackRedirects, Scope, StaffName, StaffRole, StaffSession};
+use crate::auth::{
+    Client, ClientAuthentication, ClientId, Introspects, LoopbackRedirects, Scope, StaffName,
+    StaffRole, StaffSession, TokenLifetimes,
+};
 use crate::export::{
     AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
     Requester, Review, Selection, SensitivityRules,
@@ -95,10 +98,13 @@ pub fn client() -> Client {
     Client {
         id: client_id(),
         name: "Test app".to_owned(),
+        authentication: ClientAuthentication::Public,
         redirect_uris: Vec::new(),
         return_urls: Vec::new(),
         loopback: LoopbackRedirects::Any,
         scopes: Scope::ALL.iter().copied().collect(),
+        lifetimes: TokenLifetimes::default(),
+        introspects: Introspects::Own,
         quirks: Vec::new(),
     }
 }

@@ -1,35 +1,42 @@
 //! What the use cases of the authorization server promise.
 
 mod recognise;
+mod refresh;
 mod request;
 mod trade;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::{LoopbackRedirects, PkceChallenge, RegisteredUrl, Scope, Subject};
-use crate::ports::{MockAuditLog, MockClientRegistry, MockEntropy, MockGrantStore, MockTokenKeys};
+use crate::auth::{LoopbackRedirects, PkceChallenge, RegisteredUrl, Subject};
+use crate::ports::{
+    MockAuditLog, MockClientAssertions, MockClientRegistry, MockEntropy, MockGrantStore,
+    MockTokenKeys,
+};
 use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, at, client, client_id, patient};
 
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+/// Whom assertions are for.
+pub(in crate::auth) const TOKEN_URL: &str = "https://ehi.example/auth/token";
 const CALLBACK: &str = "https://app.example/callback?from=ehi";
 
 /// The authorization server over doubles that a test may replace before
 /// [`server`](Self::server).
-struct House {
-    registered: Client,
-    clients: MockClientRegistry,
-    grants: MockGrantStore,
-    keys: MockTokenKeys,
-    audit: Arc<dyn AuditLog>,
-    recorded: Arc<RecordedAudit>,
-    clock: Arc<FixedClock>,
+pub(in crate::auth) struct House {
+    pub registered: Client,
+    pub clients: MockClientRegistry,
+    pub assertions: MockClientAssertions,
+    pub grants: MockGrantStore,
+    pub keys: MockTokenKeys,
+    pub audit: Arc<dyn AuditLog>,
+    pub recorded: Arc<RecordedAudit>,
+    pub clock: Arc<FixedClock>,
 }
 
 impl House {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let recorded = Arc::new(RecordedAudit::default());
         Self {
             registered: Client {
@@ -38,6 +45,7 @@ impl House {
                 ..client()
             },
             clients: MockClientRegistry::new(),
+            assertions: MockClientAssertions::new(),
             grants: MockGrantStore::new(),
             keys: MockTokenKeys::new(),
             audit: recorded.clone(),
@@ -47,7 +55,7 @@ impl House {
     }
 
     /// Every entry of the audit log is refused.
-    fn without_audit(mut self) -> Self {
+    pub fn without_audit(mut self) -> Self {
         let mut audit = MockAuditLog::new();
         audit
             .expect_append()
@@ -57,7 +65,7 @@ impl House {
     }
 
     /// Keys whose tokens are the claims themselves.
-    fn server(mut self) -> AuthorizationServer {
+    pub fn server(mut self) -> AuthorizationServer {
         let registered = self.registered;
         (self.clients.expect_client())
             .returning(move |id| Ok((*id == registered.id).then(|| registered.clone())));
@@ -66,6 +74,7 @@ impl House {
             .returning(|token| serde_json::from_str(token).map_err(|_| KeyError::Invalid));
         let ports = AuthPorts {
             clients: Arc::new(self.clients),
+            assertions: Arc::new(self.assertions),
             grants: Arc::new(self.grants),
             keys: Arc::new(self.keys),
             audit: self.audit,
@@ -76,6 +85,7 @@ impl House {
             issuer: "https://ehi.example".into(),
             resource: "https://ehi.example/fhir".into(),
             audience: Audience::new(["https://ehi.example/fhir"]),
+            token_url: TOKEN_URL.into(),
             code_lifetime: Duration::from_mins(1),
             access_lifetime: Duration::from_mins(5),
             refresh_lifetime: Duration::from_hours(1),
@@ -92,11 +102,26 @@ fn session() -> PatientSession {
     }
 }
 
-fn grant_id() -> GrantId {
+/// An app that says its name and no more.
+fn named(id: &str) -> ClientCredentials {
+    ClientCredentials::Unproven(ClientId::parse(id))
+}
+
+/// The app of these tests.
+fn itself() -> ClientCredentials {
+    named("test-app")
+}
+
+/// An app that does not say who it is.
+fn nobody() -> ClientCredentials {
+    ClientCredentials::Unproven(None)
+}
+
+pub(in crate::auth) fn grant_id() -> GrantId {
     GrantId(Uuid::from_bytes([7; 16]))
 }
 
-fn scopes(text: &str) -> Scopes {
+pub(in crate::auth) fn scopes(text: &str) -> Scopes {
     Scopes::requested(text)
 }
 
@@ -114,7 +139,7 @@ fn code_grant() -> CodeGrant {
 }
 
 /// A family that can be refreshed until second 3600.
-fn family() -> RefreshFamily {
+pub(in crate::auth) fn family() -> RefreshFamily {
     RefreshFamily {
         grant: grant_id(),
         client: client_id(),
@@ -124,6 +149,19 @@ fn family() -> RefreshFamily {
     }
 }
 
-fn secret(text: &str) -> Secret {
+pub(in crate::auth) fn secret(text: &str) -> Secret {
     Secret::presented(text).unwrap()
+}
+
+/// Expects the grant to be revoked for longer than any of its tokens lives.
+pub(in crate::auth) fn expecting_revocation(mut house: House) -> House {
+    (house.grants.expect_revoke())
+        .withf(|grant, until| *grant == grant_id() && *until >= at(3600 + 300))
+        .times(1)
+        .returning(|_, _| Ok(()));
+    house
+}
+
+pub(in crate::auth) fn claims(response: &TokenResponse) -> Value {
+    serde_json::from_str(&response.access_token).unwrap()
 }

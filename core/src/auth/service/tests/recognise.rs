@@ -61,11 +61,10 @@ async fn a_token_the_server_gave_is_recognised_until_it_expires() {
     let request = TokenRequest::AuthorizationCode {
         code: secret("the-code"),
         redirect_uri: CALLBACK.into(),
-        client_id: Some(client_id()),
         code_verifier: Some(VERIFIER.into()),
     };
     let given = server
-        .token(request, &Origin::default())
+        .token(request, &itself(), &Origin::default())
         .await
         .unwrap()
         .access_token;
@@ -151,12 +150,34 @@ async fn the_scope_decides_what_a_token_opens() {
 }
 
 #[tokio::test]
+async fn what_is_taken_from_a_client_is_taken_from_its_tokens() {
+    let mut gone = house();
+    gone.clients.expect_client().returning(|_| Ok(None));
+    let server = gone.server();
+    let opened = server
+        .recognise(&token(json!({})), &Origin::default())
+        .await;
+    assert!(matches!(opened, Err(TokenError::Invalid)));
+
+    let system = json!({"scope": "system/$ehi-export", "patient": null});
+    for claims in [json!({}), system] {
+        let mut narrowed = house();
+        narrowed.registered.scopes = scopes("offline_access");
+        let server = narrowed.server();
+        let opened = server.recognise(&token(claims), &Origin::default()).await;
+        assert!(matches!(opened, Err(TokenError::Scope)));
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_checked_opens_nothing_for_now() {
     let mut keys = house();
     (keys.keys.expect_verify()).returning(|_| Err(KeyError::Unavailable("HSM".into())));
     let mut grants = House::new();
     (grants.grants.expect_is_revoked()).returning(|_| Err(StoreError::unavailable("down")));
-    for house in [keys, grants] {
+    let mut clients = house();
+    (clients.clients.expect_client()).returning(|_| Err(StoreError::unavailable("down")));
+    for house in [keys, grants, clients] {
         let opened = house
             .server()
             .recognise(&token(json!({})), &Origin::default())

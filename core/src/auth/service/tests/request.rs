@@ -111,7 +111,7 @@ async fn once_the_app_is_known_it_is_told_what_is_wrong() {
         (
             with("scope", Some("system/$ehi-export")),
             InvalidScope,
-            "patient/$ehi-export",
+            "system/",
         ),
         (with("code_challenge_method", None), InvalidRequest, "S256"),
         (
@@ -210,11 +210,16 @@ async fn a_client_gets_no_scope_it_is_not_registered_for() {
 
 #[tokio::test]
 async fn a_patient_cannot_give_away_the_whole_system() {
-    let all = "patient/$ehi-export system/$ehi-export offline_access online_access";
-    let request = read(with("scope", Some(all))).await.unwrap();
-    assert!(!request.scopes.contains(Scope::SystemEhiExport));
-    let rest = scopes("patient/$ehi-export offline_access online_access");
-    assert_eq!(request.scopes, rest);
+    for all in [
+        "patient/$ehi-export system/$ehi-export offline_access",
+        "system/*.read patient/$ehi-export",
+    ] {
+        let refused = read(with("scope", Some(all))).await;
+        let Err(AuthorizationError::Redirect(_, error)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(error.error, OAuthErrorCode::InvalidScope);
+    }
 }
 
 #[tokio::test]

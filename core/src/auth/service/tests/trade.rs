@@ -1,22 +1,13 @@
 //! Trading codes and refresh tokens for access tokens.
 
 use super::*;
-use crate::auth::SecretHash;
+use crate::auth::{SecretHash, TokenLifetimes};
 
 fn code_request() -> TokenRequest {
     TokenRequest::AuthorizationCode {
         code: secret("the-code"),
         redirect_uri: CALLBACK.into(),
-        client_id: Some(client_id()),
         code_verifier: Some(VERIFIER.into()),
-    }
-}
-
-fn refresh_request(client_id: Option<&str>, scope: Option<&str>) -> TokenRequest {
-    TokenRequest::RefreshToken {
-        refresh_token: secret("the-token"),
-        client_id: client_id.map(|id| ClientId::parse(id).unwrap()),
-        scope: scope.map(str::to_owned),
     }
 }
 
@@ -30,29 +21,6 @@ fn with_code(grant: CodeGrant) -> House {
     house
 }
 
-/// A house with a refresh token that is the newest of its family.
-fn with_token(family: RefreshFamily) -> House {
-    let mut house = House::new();
-    (house.grants.expect_rotate())
-        .withf(|token, _| *token == secret("the-token").hash())
-        .times(1)
-        .return_once(move |_, _| Ok(RefreshUse::Rotated(family)));
-    house
-}
-
-/// Expects the grant to be revoked for longer than any of its tokens lives.
-fn expecting_revocation(mut house: House) -> House {
-    (house.grants.expect_revoke())
-        .withf(|grant, until| *grant == grant_id() && *until >= at(3600 + 300))
-        .times(1)
-        .returning(|_, _| Ok(()));
-    house
-}
-
-fn claims(response: &TokenResponse) -> Value {
-    serde_json::from_str(&response.access_token).unwrap()
-}
-
 #[tokio::test]
 async fn a_code_is_traded_for_tokens_of_the_same_authorization() {
     let (keep, kept) = std::sync::mpsc::channel::<(SecretHash, RefreshFamily)>();
@@ -64,7 +32,7 @@ async fn a_code_is_traded_for_tokens_of_the_same_authorization() {
     let audit = house.recorded.clone();
     let response = house
         .server()
-        .token(code_request(), &Origin::default())
+        .token(code_request(), &itself(), &Origin::default())
         .await
         .unwrap();
 
@@ -117,7 +85,7 @@ async fn without_a_scope_for_it_there_is_no_refresh_token() {
             .returning(|_, _| Ok(()));
         let response = house
             .server()
-            .token(code_request(), &Origin::default())
+            .token(code_request(), &itself(), &Origin::default())
             .await
             .unwrap();
         assert_eq!(response.refresh_token.is_some(), refreshes, "{asked}");
@@ -136,7 +104,6 @@ fn refused_codes() -> Vec<(CodeGrant, TokenRequest, &'static str)> {
         |redirect_uri: &str, code_verifier: Option<&str>| TokenRequest::AuthorizationCode {
             code: secret("the-code"),
             redirect_uri: redirect_uri.into(),
-            client_id: Some(client_id()),
             code_verifier: code_verifier.map(str::to_owned),
         };
     let expired = CodeGrant {
@@ -182,7 +149,7 @@ async fn a_code_is_worth_nothing_to_anybody_else_or_too_late() {
         let audit = house.recorded.clone();
         let error = house
             .server()
-            .token(request, &Origin::default())
+            .token(request, &itself(), &Origin::default())
             .await
             .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::InvalidGrant, "{word}");
@@ -199,7 +166,7 @@ async fn a_code_that_is_used_twice_revokes_what_it_gave() {
     let audit = house.recorded.clone();
     let error = house
         .server()
-        .token(code_request(), &Origin::default())
+        .token(code_request(), &itself(), &Origin::default())
         .await
         .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
@@ -212,7 +179,7 @@ async fn an_unknown_code_is_refused() {
     (house.grants.expect_use_code()).returning(|_| Ok(CodeUse::Unknown));
     let error = house
         .server()
-        .token(code_request(), &Origin::default())
+        .token(code_request(), &itself(), &Origin::default())
         .await
         .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
@@ -220,21 +187,15 @@ async fn an_unknown_code_is_refused() {
 
 #[tokio::test]
 async fn an_app_that_does_not_say_who_it_is_uses_no_code_up() {
-    for (client_id, expected) in [
-        (None, OAuthErrorCode::InvalidRequest),
-        (ClientId::parse("evil"), OAuthErrorCode::InvalidClient),
+    for (credentials, expected) in [
+        (nobody(), OAuthErrorCode::InvalidRequest),
+        (named("evil"), OAuthErrorCode::InvalidClient),
     ] {
         let mut house = House::new();
         house.grants.expect_use_code().never();
-        let request = TokenRequest::AuthorizationCode {
-            code: secret("the-code"),
-            redirect_uri: CALLBACK.into(),
-            client_id,
-            code_verifier: Some(VERIFIER.into()),
-        };
         let error = house
             .server()
-            .token(request, &Origin::default())
+            .token(code_request(), &credentials, &Origin::default())
             .await
             .unwrap_err();
         assert_eq!(error.error, expected);
@@ -242,132 +203,30 @@ async fn an_app_that_does_not_say_who_it_is_uses_no_code_up() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_replaced_by_the_next() {
-    let (keep, kept) = std::sync::mpsc::channel();
-    let mut house = House::new();
-    (house.grants.expect_rotate()).returning(move |token, next| {
-        keep.send((token, next)).unwrap();
-        Ok(RefreshUse::Rotated(family()))
-    });
-    house.clock.set(at(1000));
-    let audit = house.recorded.clone();
-    // Without client_id, as some apps do.
-    let response = house
-        .server()
-        .token(refresh_request(None, None), &Origin::default())
-        .await;
-    let response = response.unwrap();
-    let next = response.refresh_token.clone().unwrap();
-    assert_eq!(
-        kept.recv().unwrap(),
-        (secret("the-token").hash(), secret(&next).hash())
-    );
-    assert_eq!(response.scope, family().scopes.to_string());
-    assert_eq!(response.patient, patient().id);
-    let said = claims(&response);
-    assert_eq!(
-        said["grant"],
-        json!(grant_id().0),
-        "still the same authorization"
-    );
-    assert_eq!(said["exp"], at(1300).as_second());
-    assert_eq!(audit.actions(), [Action::IssueToken]);
-}
-
-#[tokio::test]
-async fn a_refresh_can_ask_for_less_and_never_for_more() {
-    let all = "patient/$ehi-export system/$ehi-export online_access offline_access launch/patient";
-    for (asked, granted) in [
-        ("patient/$ehi-export", "patient/$ehi-export"),
-        ("patient/$ehi-export online_access", "patient/$ehi-export"),
-        (all, "patient/$ehi-export launch/patient offline_access"),
-        ("system/$ehi-export", ""),
+async fn a_client_may_have_tokens_of_shorter_lives_and_never_of_longer_ones() {
+    let minutes = |minutes| Some(Duration::from_mins(minutes));
+    for (access, refresh, expected) in [
+        (None, None, (300, 3600)),
+        (minutes(1), minutes(10), (60, 600)),
+        (minutes(60), minutes(600), (300, 3600)),
     ] {
-        let server = with_token(family()).server();
-        let request = refresh_request(Some("test-app"), Some(asked));
-        let response = server.token(request, &Origin::default()).await.unwrap();
-        assert_eq!(response.scope, granted, "{asked}");
-        assert_eq!(claims(&response)["scope"], granted, "{asked}");
+        let (keep, kept) = std::sync::mpsc::channel();
+        let mut house = with_code(code_grant());
+        house.registered.lifetimes = TokenLifetimes { access, refresh };
+        (house.grants.expect_insert_family()).returning(move |_, family| {
+            keep.send(family.expires_at).unwrap();
+            Ok(())
+        });
+        let server = house.server();
+        let response = server
+            .token(code_request(), &itself(), &Origin::default())
+            .await;
+        let response = response.unwrap();
+        assert_eq!(response.expires_in, expected.0);
+        let exp = at(i64::try_from(expected.0).unwrap()).as_second();
+        assert_eq!(claims(&response)["exp"], exp);
+        assert_eq!(kept.recv().unwrap(), at(expected.1));
     }
-}
-
-#[tokio::test]
-async fn a_token_without_the_export_scope_opens_nothing() {
-    let mut house = with_token(family());
-    house.grants.expect_is_revoked().returning(|_| Ok(false));
-    let server = house.server();
-    let request = refresh_request(None, Some("system/$ehi-export launch/patient"));
-    let response = server.token(request, &Origin::default()).await.unwrap();
-    let opened = server
-        .recognise(&response.access_token, &Origin::default())
-        .await;
-    assert!(matches!(opened, Err(TokenError::Scope)), "{opened:?}");
-}
-
-#[tokio::test]
-async fn another_apps_refresh_token_is_refused_and_its_grant_revoked() {
-    let house = expecting_revocation(with_token(family()));
-    let audit = house.recorded.clone();
-    let server = house.server();
-    let error = server
-        .token(refresh_request(Some("other-app"), None), &Origin::default())
-        .await;
-    assert_eq!(error.unwrap_err().error, OAuthErrorCode::InvalidGrant);
-    assert!(
-        audit
-            .events()
-            .iter()
-            .all(|entry| entry.action != Action::IssueToken)
-    );
-}
-
-#[tokio::test]
-async fn a_refresh_token_that_is_used_twice_revokes_its_grant() {
-    let mut house = House::new();
-    (house.grants.expect_rotate()).returning(|_, _| Ok(RefreshUse::Replayed(family())));
-    let server = expecting_revocation(house).server();
-    let error = server
-        .token(refresh_request(None, None), &Origin::default())
-        .await
-        .unwrap_err();
-    assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
-}
-
-#[tokio::test]
-async fn a_grant_that_expired_or_is_unknown_refreshes_nothing() {
-    let mut unknown = House::new();
-    (unknown.grants.expect_rotate()).returning(|_, _| Ok(RefreshUse::Unknown));
-    let expired = with_token(family());
-    expired.clock.set(at(3600));
-    for house in [unknown, expired] {
-        let request = refresh_request(None, None);
-        let error = house
-            .server()
-            .token(request, &Origin::default())
-            .await
-            .unwrap_err();
-        assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
-    }
-    let last = with_token(family());
-    last.clock.set(at(3599));
-    assert!(
-        last.server()
-            .token(refresh_request(None, None), &Origin::default())
-            .await
-            .is_ok()
-    );
-}
-
-#[tokio::test]
-async fn an_app_that_is_no_longer_registered_refreshes_nothing() {
-    let mut house = with_token(family());
-    house.clients.expect_client().returning(|_| Ok(None));
-    let error = house
-        .server()
-        .token(refresh_request(None, None), &Origin::default())
-        .await
-        .unwrap_err();
-    assert_eq!(error.error, OAuthErrorCode::InvalidClient);
 }
 
 #[tokio::test]
@@ -377,7 +236,7 @@ async fn without_an_audit_entry_no_token_is_signed() {
     house.keys.expect_sign().never();
     let error = house
         .server()
-        .token(code_request(), &Origin::default())
+        .token(code_request(), &itself(), &Origin::default())
         .await
         .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::TemporarilyUnavailable);
@@ -401,7 +260,7 @@ async fn what_is_down_is_told_as_a_passing_trouble_without_its_cause() {
     for house in [codes, clients, families, keys, again] {
         let error = house
             .server()
-            .token(code_request(), &Origin::default())
+            .token(code_request(), &itself(), &Origin::default())
             .await
             .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::TemporarilyUnavailable);
@@ -424,7 +283,7 @@ async fn every_secret_and_id_is_drawn_anew() {
     let mut server = house.server();
     server.ports.entropy = Arc::new(entropy);
     let response = server
-        .token(code_request(), &Origin::default())
+        .token(code_request(), &itself(), &Origin::default())
         .await
         .unwrap();
     let token = Secret::from_random([1; 32]);

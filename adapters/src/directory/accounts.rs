@@ -1,0 +1,89 @@
+//! User names, or ids of clients, with the hashes of their passwords or secrets.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier;
+use argon2::password_hash::phc::PasswordHash;
+use ehi_core::ports::{Credentials, LoginError};
+use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+
+use super::DirectoryError;
+
+/// Whether this is a hash that can be verified.
+pub(super) fn is_argon2id(hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
+}
+
+/// User names with their password hashes, and who each of them is.
+#[derive(Debug)]
+pub(super) struct Accounts<T> {
+    by_name: HashMap<String, (Arc<str>, T)>,
+    /// A hash nobody has the password of: an unknown name takes as long as a wrong password.
+    nobody: Arc<str>,
+    /// Each check takes 19 MiB and a core for a moment; a crowd has to queue.
+    turns: Semaphore,
+}
+
+impl<T: Clone + Debug> Accounts<T> {
+    pub(super) fn new(
+        entries: impl Iterator<Item = (String, String, T)>,
+    ) -> Result<Self, DirectoryError> {
+        let mut accounts = HashMap::new();
+        for (username, hash, who) in entries {
+            if !is_argon2id(&hash) {
+                return Err(DirectoryError::PasswordHash(username));
+            }
+            if accounts
+                .insert(username.clone(), (hash.into(), who))
+                .is_some()
+            {
+                return Err(DirectoryError::Twice(username));
+            }
+        }
+        Ok(Self {
+            by_name: accounts,
+            nobody: NOBODY.into(),
+            turns: Semaphore::new(4),
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Who has this name, proven or not.
+    pub(super) fn get(&self, username: &str) -> Option<&T> {
+        self.by_name.get(username).map(|(_, who)| who)
+    }
+
+    pub(super) async fn verify(&self, credentials: Credentials) -> Result<T, LoginError> {
+        let account = self.by_name.get(&credentials.username);
+        let hash = account.map_or(&self.nobody, |(hash, _)| hash).clone();
+        let unavailable =
+            |error: &dyn std::error::Error| LoginError::Unavailable(error.to_string().into());
+        let turn = self
+            .turns
+            .acquire()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let matches = tokio::task::spawn_blocking(move || {
+            let password = credentials.password.expose_secret().as_bytes();
+            PasswordHash::new(&hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+        })
+        .await
+        .map_err(|error| unavailable(&error))?;
+        drop(turn);
+        match account {
+            Some((_, who)) if matches => Ok(who.clone()),
+            _ => Err(LoginError::Refused),
+        }
+    }
+}
+
+/// The hash of a random password that was thrown away, with this version's default parameters.
+pub(super) const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$ApPX4kuEwQgJ5IhMkk/2oQ$BpOlshzBA/diUvGIy8eXnItWU565jXhBnMvNjpZnjrc";
