@@ -16,7 +16,7 @@ use super::token::{client_id, invalid};
 use super::{
     AuthorizationServer, Client, ClientAuthentication, ClientId, OAuthError, Secret, SecretHash,
 };
-use crate::ports::{Action, AssertionError, By, JtiUse, Origin};
+use crate::ports::{Action, AssertionError, AuditEvent, By, JtiUse, Origin};
 
 /// What a client sends to prove itself.
 #[derive(Debug)]
@@ -240,7 +240,10 @@ impl AuthorizationServer {
             Ok(client) => Ok(Some(client)),
             Err(refusal) => {
                 tracing::info!(client = %id, reason = refusal, "a client was not recognised");
-                let event = By::unknown(origin).was_refused(action, self.ports.clock.now());
+                let event = AuditEvent {
+                    client: Some(id.clone()),
+                    ..By::unknown(origin).was_refused(action, self.ports.clock.now())
+                };
                 self.ports.audit.append(&event).await.map_err(down)?;
                 Err(bad_client(refusal))
             }

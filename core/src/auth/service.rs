@@ -163,6 +163,26 @@ impl AuthorizationServer {
         origin: &Origin,
     ) -> Result<TokenResponse, OAuthError> {
         let client = self.client(credentials, Action::IssueToken, origin).await?;
+        let asking = client.as_ref().map(|client| client.id.clone());
+        let traded = self.trade(request, client, origin).await;
+        if let Err(error) = &traded
+            && error.error != OAuthErrorCode::TemporarilyUnavailable
+        {
+            let event = AuditEvent {
+                client: asking,
+                ..By::unknown(origin).was_refused(Action::IssueToken, self.ports.clock.now())
+            };
+            self.ports.audit.append(&event).await.map_err(down)?;
+        }
+        traded
+    }
+
+    async fn trade(
+        &self,
+        request: TokenRequest,
+        client: Option<Client>,
+        origin: &Origin,
+    ) -> Result<TokenResponse, OAuthError> {
         match request {
             TokenRequest::AuthorizationCode {
                 code,

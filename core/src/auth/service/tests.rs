@@ -11,7 +11,7 @@ use super::*;
 use crate::auth::{LoopbackRedirects, PkceChallenge, RegisteredUrl, Subject};
 use crate::ports::{
     MockAuditLog, MockClientAssertions, MockClientRegistry, MockEntropy, MockGrantStore,
-    MockTokenKeys,
+    MockTokenKeys, Outcome,
 };
 use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, at, client, client_id, patient};
 

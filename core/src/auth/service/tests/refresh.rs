@@ -130,7 +130,8 @@ async fn another_apps_refresh_token_is_refused_and_its_grant_revoked() {
     let audit = house.recorded.clone();
     let error = refresh(house, None, named("other-app")).await;
     assert_eq!(error.unwrap_err().error, OAuthErrorCode::InvalidGrant);
-    assert_eq!(audit.actions(), [Action::RevokeGrant]);
+    assert_eq!(audit.actions(), [Action::RevokeGrant, Action::IssueToken]);
+    assert_eq!(audit.events()[1].outcome, Outcome::Refused);
 }
 
 #[tokio::test]

@@ -154,7 +154,10 @@ async fn a_code_is_worth_nothing_to_anybody_else_or_too_late() {
             .unwrap_err();
         assert_eq!(error.error, OAuthErrorCode::InvalidGrant, "{word}");
         assert!(error.error_description.contains(word), "{error:?}");
-        assert!(audit.events().is_empty(), "no token was issued");
+        let refused = audit.events();
+        assert_eq!((refused.len(), refused[0].action), (1, Action::IssueToken));
+        assert_eq!(refused[0].outcome, Outcome::Refused, "no token was issued");
+        assert_eq!(refused[0].client, Some(client_id()));
     }
 }
 
@@ -170,7 +173,8 @@ async fn a_code_that_is_used_twice_revokes_what_it_gave() {
         .await
         .unwrap_err();
     assert_eq!(error.error, OAuthErrorCode::InvalidGrant);
-    assert_eq!(audit.actions(), [Action::RevokeGrant]);
+    assert_eq!(audit.actions(), [Action::RevokeGrant, Action::IssueToken]);
+    assert_eq!(audit.events()[1].outcome, Outcome::Refused);
 }
 
 #[tokio::test]
