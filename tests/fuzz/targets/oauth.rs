@@ -3,10 +3,12 @@
 #![no_main]
 
 use ehi_core::auth::{
-    Audience, LoopbackRedirects, PkceChallenge, RegisteredUrl, Scopes, Secret, TokenRequest,
+    Audience, ClientCredentials, ClientKeySet, LoopbackRedirects, PkceChallenge, RegisteredUrl,
+    Scopes, Secret, TokenRequest, TokenToInspect,
 };
 use ehi_core::testkit::client;
 use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
 use url::{Host, Url, form_urlencoded};
 
 const REGISTERED: &str = "https://app.example/callback";
@@ -33,12 +35,22 @@ fuzz_target!(|input: &[u8]| {
     let scopes = Scopes::requested(text);
     assert_eq!(Scopes::requested(&scopes.to_string()), scopes);
     if let Some(challenge) = PkceChallenge::parse(text) {
-        assert!(!challenge.is_answered_by(text), "a challenge answers itself");
+        assert!(
+            !challenge.is_answered_by(text),
+            "a challenge answers itself"
+        );
     }
     let _ = Secret::presented(text);
     let pairs: Vec<_> = form_urlencoded::parse(input).collect();
     let pairs = pairs.iter().map(|(name, value)| (&**name, &**value));
-    let _ = TokenRequest::from_pairs(pairs);
+    let _ = TokenRequest::from_pairs(pairs.clone());
+    let _ = TokenToInspect::from_pairs(pairs.clone());
+    let _ = ClientCredentials::read(None, pairs);
+    let _ = ClientCredentials::read(Some(text), []);
+    if let Ok(set) = serde_json::from_slice::<Value>(input) {
+        let _ = ClientKeySet::published(set.clone());
+        let _ = ClientKeySet::registered(set);
+    }
 });
 
 fn is_loopback(url: &Url) -> bool {

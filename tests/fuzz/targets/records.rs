@@ -13,7 +13,11 @@ fuzz_target!(|input: &[u8]| {
     let Some((&first, source)) = input.split_first() else {
         return;
     };
-    let layout = if first & 1 == 0 { Layout::Bundle } else { Layout::Ndjson };
+    let layout = if first & 1 == 0 {
+        Layout::Bundle
+    } else {
+        Layout::Ndjson
+    };
     let piece = usize::from(first >> 1) + 1;
     let whole = read(layout, source, usize::MAX);
     let pieces = read(layout, source, piece);
