@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::app::{App, AuthorizeRequest, CALLBACK};
-use crate::browser::Browser;
+use crate::browser::{Answer, Browser};
 use crate::export::{assert_same, at_once, lines, resources};
 use crate::forms::Form;
 use crate::patients::{ANNA, BEN, Records, anna, ben, bundle, patient, read_bundle};
 use crate::server::Server;
+use crate::staff::Staff;
 use crate::wait::until;
 
 /// Whom one can log in as.
@@ -158,5 +159,51 @@ async fn a_name_is_text_and_never_markup() {
         for markup in ["<script>alert", "<img src=x"] {
             assert!(!text.contains(markup), "{markup} in {text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_name_never_becomes_a_header() {
+    let records = Records::empty();
+    let given = "Eve\r\nX-Injected: 1\r\n\r\n<p>";
+    records.write(
+        "eve.json",
+        &bundle(&[patient("eve-4", given, "\u{2028}Crane")]),
+    );
+    let server = Server::demo(&records);
+    let app = App::connect(&server, "eve-4").await;
+    let job = crate::export::in_review(&app).await;
+    let staff = Staff::log_in(&server).await;
+    let names = [
+        "a\";filename=\"b.html",
+        "a%0d%0aX-Injected: 1.txt",
+        "a\u{2028}b;c=d.txt",
+    ];
+    let files = names.map(|name| (name, "text/plain; x=\"y\"", &b"text"[..]));
+    // Quotes end the name where a browser would have written them otherwise.
+    staff.add_files(&job, &files[1..]).await.expect(200);
+    let seen = staff.get(&format!("/admin/jobs/{}", job.id)).await;
+    staff.approve(&job).await.expect(200);
+    let manifest = app.wait_for_manifest(&job).await;
+    let announced = manifest.json()["output"].clone();
+    let mut answers = vec![seen, manifest];
+    for output in announced.as_array().unwrap() {
+        answers.push(app.get(output["url"].as_str().unwrap()).await.expect(200));
+    }
+    let announcement = |answer: &&Answer| answer.json()["resourceType"] == "DocumentReference";
+    let documents = answers[2..].iter().find(announcement).unwrap().json();
+    for content in documents["content"].as_array().unwrap() {
+        let url = content["attachment"]["url"].as_str().unwrap();
+        let file = app.get(url).await.expect(200);
+        assert_eq!(file.body, b"text", "of {url}");
+        assert!(
+            file.header("content-disposition").starts_with("attachment"),
+            "{file}"
+        );
+        answers.push(file);
+    }
+    assert!(answers.len() > 4);
+    for answer in answers {
+        assert!(answer.headers.get("x-injected").is_none(), "{answer}");
     }
 }
