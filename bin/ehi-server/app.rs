@@ -224,6 +224,7 @@ impl Ports {
                 code_lifetime: CODE,
                 access_lifetime: parts.lifetimes.access_token,
                 refresh_lifetime: parts.lifetimes.refresh_token,
+                online_lifetime: parts.lifetimes.session_absolute,
             },
         )
     }

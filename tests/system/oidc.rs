@@ -202,6 +202,15 @@ async fn staff_get_the_role_that_their_groups_give_and_nobody_else_gets_in() {
             let answer = browser.get(&hospital.server.url(path)).await;
             answer.expect(status);
         }
+        let refused = "/admin/audit?action=read-audit&outcome=refused";
+        let tried = browser.get(&hospital.server.url(refused)).await;
+        if tried.status == 200 {
+            let tried = tried.json();
+            assert!(
+                !tried.as_array().unwrap().is_empty(),
+                "it is forgotten who tried"
+            );
+        }
     }
     for name in ["visitor", "nameless", "anna"] {
         let browser = Browser::new();

@@ -40,7 +40,10 @@ pub async fn log(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Admin> {
-    staff.admin()?;
+    if let Err(refused) = staff.admin() {
+        app.audit.note_refusal(&staff).await?;
+        return Err(refused.into());
+    }
     let filter = filter(&query)?;
     let limit = read(&query, "limit", |limit| {
         (limit.parse().ok()).filter(|limit| (1..=1_000).contains(limit))

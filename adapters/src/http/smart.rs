@@ -48,6 +48,7 @@ pub async fn configuration(State(app): State<Shared>) -> Response {
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
+        "authorization_response_iss_parameter_supported": true,
         "code_challenge_methods_supported": ["S256"],
         "capabilities": [
             "launch-standalone", "client-public", "client-confidential-symmetric",

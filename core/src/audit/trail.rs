@@ -56,6 +56,12 @@ impl AuditTrail {
         Ok(self.log.append(&event).await?)
     }
 
+    /// Notes that somebody who may not read the log tried to.
+    pub async fn note_refusal(&self, staff: &StaffSession) -> Result<(), UseCaseError> {
+        let event = (staff.by()).was_refused(Action::ReadAudit, self.clock.now());
+        Ok(self.log.append(&event).await?)
+    }
+
     /// Entries that match, newest first. Reading has to be [noted](Self::note_reading).
     pub async fn entries(
         &self,

@@ -187,7 +187,8 @@ impl AssertionClaims {
         }
         let for_us = match &self.aud {
             Audiences::One(aud) => aud == token_url,
-            Audiences::Many(all) => all.iter().any(|aud| aud == token_url),
+            // Another server among them could use it here first.
+            Audiences::Many(all) => matches!(&all[..], [aud] if aud == token_url),
         };
         if !for_us {
             return Err("aud of the assertion has to be the token URL of this server");

@@ -146,6 +146,8 @@ pub struct AuthorizationRequest {
     pub state: Option<String>,
     /// What the app will prove itself by.
     pub challenge: PkceChallenge,
+    /// Who answers (RFC 9207).
+    pub issuer: String,
 }
 
 /// The parameters of a request as they came, each at most once.
@@ -176,13 +178,14 @@ impl AuthorizationRequest {
         redirect_uri: Url,
         parameters: &Parameters,
         audience: &Audience,
+        issuer: &str,
     ) -> Result<Self, AuthorizationError> {
         let get = |name: &str| parameters.get(name).map(String::as_str);
         let state = get("state").map(str::to_owned);
         let refuse = |code, description: &str| {
             let error = OAuthError::new(code, description);
             Err(AuthorizationError::Redirect(
-                error_url(&redirect_uri, &error, state.as_deref()),
+                error_url(&redirect_uri, &error, state.as_deref(), issuer),
                 error,
             ))
         };
@@ -227,6 +230,7 @@ impl AuthorizationRequest {
             scopes,
             state,
             challenge,
+            issuer: issuer.to_owned(),
         })
     }
 
@@ -236,7 +240,12 @@ impl AuthorizationRequest {
             OAuthErrorCode::AccessDenied,
             "The patient did not authorize the app",
         );
-        error_url(&self.redirect_uri, &error, self.state.as_deref())
+        error_url(
+            &self.redirect_uri,
+            &error,
+            self.state.as_deref(),
+            &self.issuer,
+        )
     }
 
     /// Where the browser goes with the code.
@@ -246,11 +255,14 @@ impl AuthorizationRequest {
         if let Some(state) = &self.state {
             url.query_pairs_mut().append_pair("state", state);
         }
+        url.query_pairs_mut().append_pair("iss", &self.issuer);
         url
     }
 }
 
-fn error_url(redirect_uri: &Url, error: &OAuthError, state: Option<&str>) -> Url {
+/// Where an error goes. Like every answer, it says who gives it, so that an app that talks to many
+/// servers does not mix them up (RFC 9207).
+fn error_url(redirect_uri: &Url, error: &OAuthError, state: Option<&str>, issuer: &str) -> Url {
     let mut url = redirect_uri.clone();
     url.query_pairs_mut()
         .append_pair("error", error.error.as_str())
@@ -258,6 +270,7 @@ fn error_url(redirect_uri: &Url, error: &OAuthError, state: Option<&str>) -> Url
     if let Some(state) = state {
         url.query_pairs_mut().append_pair("state", state);
     }
+    url.query_pairs_mut().append_pair("iss", issuer);
     url
 }
 

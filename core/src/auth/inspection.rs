@@ -10,7 +10,7 @@ use super::service::{bad_client, bad_grant, by, down, unavailable};
 use super::token::{Claims, invalid, required};
 use super::{
     AuthorizationServer, Client, ClientAuthentication, ClientCredentials, ClientId, GrantId,
-    Introspects, OAuthError, RefreshFamily, Secret, TokenError,
+    Introspects, OAuthError, RefreshFamily, Scope, Scopes, Secret, TokenError,
 };
 use crate::fhir::PatientId;
 use crate::ports::{Action, AuditEvent, Origin, RefreshStanding};
@@ -119,9 +119,9 @@ impl AuthorizationServer {
             return Ok(nothing);
         };
         let may_know = *found.client() == client.id || client.introspects == Introspects::All;
-        if !may_know || !self.is_worth_something(&found).await? {
+        let Some(scopes) = self.worth(&found).await?.filter(|_| may_know) else {
             return Ok(nothing);
-        }
+        };
         let event = AuditEvent {
             patient: found.patient().cloned(),
             ..by(&client.id, origin).did(Action::IntrospectToken, self.ports.clock.now())
@@ -129,7 +129,7 @@ impl AuthorizationServer {
         self.ports.audit.append(&event).await.map_err(down)?;
         Ok(Introspection {
             active: true,
-            told: self.told(found),
+            told: self.told(found, &scopes),
         })
     }
 
@@ -151,7 +151,8 @@ impl AuthorizationServer {
         if *found.client() != client.id {
             return Err(bad_grant("the token was given to another client"));
         }
-        self.revoke_grant(found.grant(), &client.id, found.patient(), origin)
+        let by = by(&client.id, origin);
+        self.revoke_grant(found.grant(), by, &client.id, found.patient())
             .await
     }
 
@@ -173,8 +174,9 @@ impl AuthorizationServer {
         })
     }
 
-    /// As the places that take the token would find it: its client is still registered, too.
-    async fn is_worth_something(&self, found: &Found) -> Result<bool, OAuthError> {
+    /// What the token opens, as the places that take it would find it: its client is still
+    /// registered, and for what the token needs.
+    async fn worth(&self, found: &Found) -> Result<Option<Scopes>, OAuthError> {
         let live = match found {
             Found::Access(claims) => match self.is_live(claims).await {
                 Ok(live) => live,
@@ -185,13 +187,25 @@ impl AuthorizationServer {
             Found::Replaced(_) => false,
         };
         let client = self.ports.clients.client(found.client()).await;
-        Ok(live && client.map_err(down)?.is_some())
+        let Some(client) = client.map_err(down)?.filter(|_| live) else {
+            return Ok(None);
+        };
+        let granted = match found {
+            Found::Access(claims) => Scopes::requested(&claims.scope),
+            Found::Refresh(family) | Found::Replaced(family) => family.scopes.clone(),
+        };
+        let scopes = granted.intersection(&client.scopes);
+        let opens = match found.patient() {
+            Some(_) => Scope::PatientEhiExport,
+            None => Scope::SystemEhiExport,
+        };
+        Ok(scopes.contains(opens).then_some(scopes))
     }
 
-    fn told(&self, found: Found) -> Option<Told> {
+    fn told(&self, found: Found, scopes: &Scopes) -> Option<Told> {
         match found {
             Found::Access(claims) => Some(Told {
-                scope: claims.scope,
+                scope: scopes.to_string(),
                 client_id: claims.client_id,
                 sub: claims.sub,
                 patient: claims.patient,
@@ -205,7 +219,7 @@ impl AuthorizationServer {
                 }),
             }),
             Found::Refresh(family) => Some(Told {
-                scope: family.scopes.to_string(),
+                scope: scopes.to_string(),
                 client_id: family.client,
                 sub: family.patient.to_string(),
                 patient: Some(family.patient),

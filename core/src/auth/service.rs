@@ -57,6 +57,9 @@ pub struct AuthSettings {
     pub access_lifetime: Duration,
     /// How long a patient's authorization can be refreshed.
     pub refresh_lifetime: Duration,
+    /// How long it can be refreshed by an app that may go on only while the patient is there
+    /// (`online_access`): no longer than the patient's session can last.
+    pub online_lifetime: Duration,
 }
 
 /// How far the clocks of two replicas may differ, in seconds.
@@ -117,7 +120,13 @@ impl AuthorizationServer {
                 "redirect_uri is not one the app registered; it has to match to the letter".into(),
             )
         })?;
-        AuthorizationRequest::check(client, redirect_uri, &form, &self.settings.audience)
+        AuthorizationRequest::check(
+            client,
+            redirect_uri,
+            &form,
+            &self.settings.audience,
+            &self.settings.issuer,
+        )
     }
 
     /// The patient says yes: the address that takes a new code to the app.
@@ -137,8 +146,7 @@ impl AuthorizationServer {
             challenge: request.challenge.clone(),
             expires_at: self.after(self.settings.code_lifetime),
         };
-        self.audit(session.by(), Action::Authorize, Some(patient))
-            .await?;
+        self.note(session, Action::Authorize, request).await?;
         self.ports.grants.insert_code(code.hash(), &grant).await?;
         Ok(request.answered(code.expose()))
     }
@@ -149,9 +157,7 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         session: &PatientSession,
     ) -> Result<Url, StoreError> {
-        let patient = Some(&session.patient.id);
-        self.audit(session.by(), Action::RefuseConsent, patient)
-            .await?;
+        self.note(session, Action::RefuseConsent, request).await?;
         Ok(request.denied())
     }
 
@@ -248,6 +254,11 @@ impl AuthorizationServer {
             ));
         }
         let lifetime = shorter(self.settings.refresh_lifetime, client.lifetimes.refresh);
+        let lifetime = if grant.scopes.contains(Scope::OfflineAccess) {
+            lifetime
+        } else {
+            lifetime.min(self.settings.online_lifetime)
+        };
         let family = RefreshFamily {
             grant: grant.grant,
             client: grant.client,
@@ -476,24 +487,44 @@ impl AuthorizationServer {
         origin: &Origin,
     ) -> Result<(), OAuthError> {
         tracing::warn!(grant = %grant.0, "a code or refresh token was misused: its grant is revoked");
-        self.revoke_grant(grant, client, patient, origin).await
+        // Who misused it is not known: only whose it was.
+        self.revoke_grant(grant, By::unknown(origin), client, patient)
+            .await
+    }
+
+    /// What the patient did with what an app asked for.
+    async fn note(
+        &self,
+        session: &PatientSession,
+        action: Action,
+        request: &AuthorizationRequest,
+    ) -> Result<(), StoreError> {
+        let event = AuditEvent {
+            patient: Some(session.patient.id.clone()),
+            client: Some(request.client.id.clone()),
+            ..session.by().did(action, self.ports.clock.now())
+        };
+        self.ports.audit.append(&event).await
     }
 
     /// Ends a grant. That comes first: it protects the patient even when the audit log is down.
     pub(super) async fn revoke_grant(
         &self,
         grant: GrantId,
+        by: By,
         client: &ClientId,
         patient: Option<&PatientId>,
-        origin: &Origin,
     ) -> Result<(), OAuthError> {
         // Nothing of the grant outlives both its refresh tokens and its access tokens.
         let longest = self.settings.refresh_lifetime + self.settings.access_lifetime;
         let revoked = self.ports.grants.revoke(grant, self.after(longest));
         revoked.await.map_err(down)?;
-        self.audit(by(client, origin), Action::RevokeGrant, patient)
-            .await
-            .map_err(down)
+        let event = AuditEvent {
+            patient: patient.cloned(),
+            client: Some(client.clone()),
+            ..by.did(Action::RevokeGrant, self.ports.clock.now())
+        };
+        self.ports.audit.append(&event).await.map_err(down)
     }
 
     pub(super) async fn audit(

@@ -167,6 +167,7 @@ async fn app() -> App {
                 code_lifetime: DAY,
                 access_lifetime: DAY,
                 refresh_lifetime: DAY,
+                online_lifetime: DAY,
             },
         ),
         patients: PatientSessions {

@@ -50,6 +50,7 @@ struct ConsentPage<'a> {
     csrf_field: &'static str,
     csrf: String,
     stays: bool,
+    stays_online: bool,
     /// Asks for another person to log in.
     fresh: &'static str,
 }
@@ -269,6 +270,7 @@ pub async fn consent(
         csrf_field: CSRF_FIELD,
         csrf: csrf_token(secret),
         stays: request.scopes.contains(Scope::OfflineAccess),
+        stays_online: request.scopes.contains(Scope::OnlineAccess),
         fresh: elsewhere::FRESH,
     };
     Ok(render(&page, Some(&request.redirect_uri)))

@@ -47,8 +47,13 @@ fn house() -> House {
             "gone" => return Ok(None),
             _ => (id.clone(), Introspects::Own),
         };
+        let mut scopes = crate::testkit::client().scopes;
+        if id.as_str() == "narrowed" {
+            scopes = Scopes::requested("launch/patient offline_access");
+        }
         Ok(Some(Client {
             id,
+            scopes,
             introspects,
             authentication: ClientAuthentication::Secret,
             ..crate::testkit::client()
@@ -267,4 +272,18 @@ async fn what_is_down_is_told_as_a_passing_trouble() {
         revoked.unwrap_err().error,
         OAuthErrorCode::TemporarilyUnavailable
     );
+}
+
+#[tokio::test]
+async fn a_token_is_worth_no_more_than_its_client_may_by_now() {
+    let narrowed = ClientId::parse("narrowed").unwrap();
+    let family = RefreshFamily {
+        client: narrowed.clone(),
+        ..family()
+    };
+    for token in [token_with(&json!({"client_id": narrowed})), refresh_token()] {
+        let house = with_standing(live(), RefreshStanding::Newest(family.clone()));
+        let told = introspected(house, token, "resource-server").await;
+        assert_eq!(told, json!({"active": false}));
+    }
 }

@@ -89,6 +89,7 @@ impl House {
             code_lifetime: Duration::from_mins(1),
             access_lifetime: Duration::from_mins(5),
             refresh_lifetime: Duration::from_hours(1),
+            online_lifetime: Duration::from_mins(30),
         };
         AuthorizationServer::new(ports, settings)
     }

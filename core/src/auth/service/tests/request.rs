@@ -250,6 +250,7 @@ async fn consent_gives_the_app_a_code_for_exactly_what_was_asked() {
     let answer = query(&url);
     assert_eq!(answer["state"], "s p&ce=1");
     assert_eq!(answer["from"], "ehi");
+    assert_eq!(answer["iss"], "https://ehi.example", "RFC 9207");
     let (hash, grant) = kept.recv().unwrap();
     assert_eq!(
         hash,
@@ -262,6 +263,7 @@ async fn consent_gives_the_app_a_code_for_exactly_what_was_asked() {
     };
     assert_eq!(grant, expected);
     assert_eq!(audit.actions(), [Action::Authorize]);
+    assert_eq!(audit.events()[0].client, Some(client_id()));
     assert_eq!(audit.events()[0].actor, Actor::Patient(patient().id));
 
     let again = server.consent(&request, &session()).await.unwrap();

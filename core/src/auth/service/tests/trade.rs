@@ -80,8 +80,15 @@ async fn without_a_scope_for_it_there_is_no_refresh_token() {
             scopes: scopes(asked),
             ..code_grant()
         });
+        // While the patient is there is no longer than a session can last.
+        let ends = if asked.contains("online") {
+            1_800
+        } else {
+            3_600
+        };
         (house.grants.expect_insert_family())
             .times(usize::from(refreshes))
+            .withf(move |_, family| family.expires_at == at(ends))
             .returning(|_, _| Ok(()));
         let response = house
             .server()
