@@ -38,6 +38,11 @@ macro_rules! on {
                 (SqlJobs::new(&database), (database, kept))
             }
 
+            async fn grants() -> (SqlGrants, impl Sized) {
+                let (database, kept) = super::$database().await;
+                (SqlGrants::new(&database), (database, kept))
+            }
+
             async fn sessions() -> (SqlSessions, impl Sized) {
                 let (database, kept) = super::$database().await;
                 (SqlSessions::new(&database), (database, kept))
@@ -49,6 +54,7 @@ macro_rules! on {
             }
 
             ehi_core::job_store_contract!(jobs());
+            ehi_core::grant_store_contract!(grants());
             ehi_core::session_store_contract!(sessions());
             ehi_core::audit_log_contract!(audit());
         }
