@@ -163,9 +163,5 @@ impl GrantStore for MemoryGrants {
 mod tests {
     use super::*;
 
-    async fn fresh() -> (MemoryGrants, ()) {
-        (MemoryGrants::default(), ())
-    }
-
-    ehi_core::grant_store_contract!(fresh());
+    ehi_core::grant_store_contract!(std::future::ready((MemoryGrants::default(), ())));
 }

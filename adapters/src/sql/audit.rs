@@ -94,7 +94,7 @@ impl AuditLog for SqlAudit {
         let mut place = 2;
         let mut and = |condition: &str| {
             place += 1;
-            conditions.push_str(&format!(" AND {condition} ${place}"));
+            conditions.extend([" AND ", condition, " $", &place.to_string()]);
         };
         for (column, value) in [
             (
