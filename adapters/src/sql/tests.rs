@@ -87,6 +87,25 @@ async fn what_is_no_database_is_told_without_its_password() {
 }
 
 #[tokio::test]
+async fn a_database_in_memory_is_refused_since_each_connection_would_have_its_own() {
+    for url in ["sqlite::memory:", "sqlite:x?mode=memory"] {
+        let refused = Database::open(url, limits()).await.unwrap_err();
+        assert!(matches!(refused, DatabaseError::Url(_)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn looking_for_a_database_makes_none() {
+    let (_database, folder) = sqlite().await;
+    for (name, there) in [("ehi.db", true), ("other.db", false)] {
+        let file = folder.path().join(name);
+        let url = format!("sqlite:{}", file.display());
+        assert_eq!(Database::is_there(&url).unwrap(), there);
+        assert_eq!(file.exists(), there);
+    }
+}
+
+#[tokio::test]
 async fn a_tampered_entry_is_found() {
     use ehi_core::audit::ChainError;
     use ehi_core::ports::{Action, AuditLog};
