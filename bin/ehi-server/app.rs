@@ -11,6 +11,7 @@ use ehi_adapters::fs::FolderFiles;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
 use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryJobs, MemorySessions};
+use ehi_adapters::sql::{SqlAudit, SqlGrants, SqlJobs, SqlSessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
@@ -28,10 +29,13 @@ use ehi_core::ports::{
 use url::Url;
 
 use crate::Failure;
+use crate::database::Storage;
 use crate::edge::RequestLimits;
 
 /// What one deployment differs in from another.
 pub struct Parts {
+    /// Where jobs, grants, sessions and the audit log are kept.
+    pub storage: Storage,
     /// The public URL.
     pub base: Url,
     /// Where records come from.
@@ -104,14 +108,48 @@ pub fn key_folder(data: &Path) -> PathBuf {
     data.join("keys")
 }
 
-/// Where it is kept who did what: by the server, and by its operator at the command line.
-pub fn audit_log(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
-    let folder = data.join(AUDIT);
-    let log = FolderAudit::open(&folder).map_err(|error| {
+/// The stores of jobs, grants and sessions, and the audit log.
+pub struct Stores {
+    jobs: Arc<dyn JobStore>,
+    sessions: Arc<dyn SessionStore>,
+    grants: Arc<dyn GrantStore>,
+    /// Where it is kept who did what: by the server, and by its operator at the command line.
+    pub audit: Arc<dyn AuditLog>,
+}
+
+impl Stores {
+    /// Opens them; in memory, the audit log is in a folder below `data`.
+    pub async fn open(storage: &Storage, data: &Path) -> Result<Self, Failure> {
+        Ok(match storage {
+            Storage::Memory => Self {
+                jobs: Arc::new(MemoryJobs::default()),
+                sessions: Arc::new(MemorySessions::default()),
+                grants: Arc::new(MemoryGrants::default()),
+                audit: logged(audit_folder(&data.join(AUDIT))?),
+            },
+            Storage::Database(url) => {
+                let database = url.open().await?;
+                Self {
+                    jobs: Arc::new(SqlJobs::new(&database)),
+                    sessions: Arc::new(SqlSessions::new(&database)),
+                    grants: Arc::new(SqlGrants::new(&database)),
+                    audit: logged(SqlAudit::new(&database)),
+                }
+            }
+        })
+    }
+}
+
+fn audit_folder(folder: &Path) -> Result<FolderAudit, Failure> {
+    FolderAudit::open(folder).map_err(|error| {
         let message = format!("the audit log in {} cannot be used", folder.display());
         Failure::because(message, error)
-    })?;
-    Ok(Arc::new(LoggedAudit(Arc::new(log))))
+    })
+}
+
+/// The entries go into the server's own log as well.
+fn logged(log: impl AuditLog) -> Arc<dyn AuditLog> {
+    Arc::new(LoggedAudit(Arc::new(log)))
 }
 
 /// Plugs everything together; files and keys go below `data`.
@@ -148,10 +186,7 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
 struct Ports {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    audit: Arc<dyn AuditLog>,
-    jobs: Arc<dyn JobStore>,
-    sessions: Arc<dyn SessionStore>,
-    grants: Arc<dyn GrantStore>,
+    stores: Stores,
     files: Arc<dyn FileStore>,
     keys: Arc<dyn TokenKeys>,
     assertions: Arc<dyn ClientAssertions>,
@@ -173,10 +208,7 @@ impl Ports {
         Ok(Self {
             clock,
             entropy: Arc::new(SystemEntropy),
-            audit: audit_log(data)?,
-            jobs: Arc::new(MemoryJobs::default()),
-            sessions: Arc::new(MemorySessions::default()),
-            grants: Arc::new(MemoryGrants::default()),
+            stores: Stores::open(&parts.storage, data).await?,
             files: Arc::new(files),
             keys: Arc::new(keys),
             assertions: Arc::new(assertions),
@@ -187,11 +219,11 @@ impl Ports {
     fn exports(&self, parts: &Parts) -> ExportService {
         ExportService::new(
             ExportPorts {
-                jobs: self.jobs.clone(),
+                jobs: self.stores.jobs.clone(),
                 files: self.files.clone(),
                 source: self.source.clone(),
                 clients: parts.clients.clone(),
-                audit: self.audit.clone(),
+                audit: self.stores.audit.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
             },
@@ -210,9 +242,9 @@ impl Ports {
             AuthPorts {
                 clients: parts.clients.clone(),
                 assertions: self.assertions.clone(),
-                grants: self.grants.clone(),
+                grants: self.stores.grants.clone(),
                 keys: self.keys.clone(),
-                audit: self.audit.clone(),
+                audit: self.stores.audit.clone(),
                 clock: self.clock.clone(),
                 entropy: self.entropy.clone(),
             },
@@ -234,8 +266,8 @@ impl Ports {
             login: parts.patient_login.clone(),
             guard: Arc::new(LoginGuard::new(parts.requests.patience)),
             source: self.source.clone(),
-            sessions: self.sessions.clone(),
-            audit: self.audit.clone(),
+            sessions: self.stores.sessions.clone(),
+            audit: self.stores.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             lifetimes: SessionLifetimes {
@@ -249,8 +281,8 @@ impl Ports {
         StaffSessions {
             login: parts.staff_login.clone(),
             guard: Arc::new(LoginGuard::new(parts.requests.patience)),
-            sessions: self.sessions.clone(),
-            audit: self.audit.clone(),
+            sessions: self.stores.sessions.clone(),
+            audit: self.stores.audit.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             lifetimes: SessionLifetimes {
@@ -262,7 +294,7 @@ impl Ports {
 
     fn trail(&self, parts: &Parts) -> AuditTrail {
         AuditTrail {
-            log: self.audit.clone(),
+            log: self.stores.audit.clone(),
             source: self.source.clone(),
             clients: parts.clients.clone(),
             clock: self.clock.clone(),
@@ -270,10 +302,13 @@ impl Ports {
     }
 
     fn workers(&self, parts: &Parts) -> Vec<Worker> {
+        // Other processes may work on the same queue.
+        let [a, b, c, d, ..] = self.entropy.bytes();
+        let process = u32::from_be_bytes([a, b, c, d]);
         let worker = |number| Worker {
-            id: WorkerId(format!("worker-{number}")),
-            jobs: self.jobs.clone(),
-            audit: self.audit.clone(),
+            id: WorkerId(format!("worker-{process:08x}-{number}")),
+            jobs: self.stores.jobs.clone(),
+            audit: self.stores.audit.clone(),
             exporter: Exporter {
                 source: self.source.clone(),
                 files: self.files.clone(),

@@ -1,9 +1,11 @@
 //! `ehi-server audit`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use ehi_adapters::audit_folder::FolderAudit;
+use ehi_adapters::sql::SqlAudit;
 use ehi_core::audit::Link;
 use ehi_core::fhir::audit_event;
 use ehi_core::ports::{AuditFilter, AuditLog, AuditPage};
@@ -11,16 +13,32 @@ use jiff::Timestamp;
 
 use crate::Failure;
 use crate::app::AUDIT;
+use crate::config::Config;
+use crate::database::{self, DatabaseUrl};
 use crate::log::say;
 
 /// What to do with the audit log.
 #[derive(Debug, Args)]
 pub struct AuditArguments {
-    /// The server's data folder
-    #[arg(long, env = "EHI_DATA")]
-    data: PathBuf,
+    #[command(flatten)]
+    server: Server,
+    /// The database, instead of the one the configuration names
+    #[arg(long, env = "EHI_DATABASE", hide_env_values = true)]
+    database: Option<DatabaseUrl>,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Where the log is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Server {
+    /// The configuration file of the server
+    #[arg(long, env = "EHI_CONFIG")]
+    config: Option<PathBuf>,
+    /// The data folder of the server: that of a demo, or of one with its database in there
+    #[arg(long, env = "EHI_DATA")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,18 +68,10 @@ const BATCH: usize = 1_000;
 
 /// Does it.
 pub async fn run(arguments: AuditArguments) -> Result<(), Failure> {
-    let folder = arguments.data.join(AUDIT);
-    if !folder.is_dir() {
-        let message = format!(
-            "{} is not there: --data names another folder?",
-            folder.display()
-        );
-        return Err(Failure::new(message));
-    }
-    let log = FolderAudit::open(&folder)
-        .map_err(|error| Failure::because(folder.display().to_string(), error))?;
+    let log = open(&arguments).await?;
+    let log = log.as_ref();
     match arguments.command {
-        Command::Verify { known } => verify(&log, known).await,
+        Command::Verify { known } => verify(log, known).await,
         Command::Export {
             from,
             until,
@@ -72,12 +82,48 @@ pub async fn run(arguments: AuditArguments) -> Result<(), Failure> {
                 until,
                 ..AuditFilter::default()
             };
-            export(&log, &filter, &observer).await
+            export(log, &filter, &observer).await
         }
     }
 }
 
-async fn verify(log: &FolderAudit, known: Option<Link>) -> Result<(), Failure> {
+/// The log as it is: one that is not there is not begun here.
+async fn open(arguments: &AuditArguments) -> Result<Arc<dyn AuditLog>, Failure> {
+    let Server { config, data } = &arguments.server;
+    match (&arguments.database, config, data) {
+        (Some(url), ..) => in_database(url).await,
+        (None, Some(config), _) => in_database(&Config::read(config)?.database()).await,
+        (None, None, Some(data)) => below(data).await,
+        (None, None, None) => Err(Failure::new("name the server with --config or --data")),
+    }
+}
+
+/// The log of a demo, or of a server with its database below the data.
+async fn below(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
+    let folder = data.join(AUDIT);
+    match (folder.is_dir(), data.join(database::FILE).is_file()) {
+        (true, false) => {
+            let log = FolderAudit::open(&folder)
+                .map_err(|error| Failure::because(folder.display().to_string(), error))?;
+            Ok(Arc::new(log))
+        }
+        (false, true) => in_database(&DatabaseUrl::below(data)).await,
+        (true, true) => Err(Failure::new(format!(
+            "{} holds two logs: that of a demo in '{AUDIT}', and that of a server, which --config names",
+            data.display()
+        ))),
+        (false, false) => Err(Failure::new(format!(
+            "there is no audit log in {}: does --data name another folder, or is the log in a database that --config names?",
+            data.display()
+        ))),
+    }
+}
+
+async fn in_database(url: &DatabaseUrl) -> Result<Arc<dyn AuditLog>, Failure> {
+    Ok(Arc::new(SqlAudit::new(&url.open_existing().await?)))
+}
+
+async fn verify(log: &dyn AuditLog, known: Option<Link>) -> Result<(), Failure> {
     let last = log
         .verify(known)
         .await
@@ -89,7 +135,7 @@ async fn verify(log: &FolderAudit, known: Option<Link>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn export(log: &FolderAudit, filter: &AuditFilter, observer: &str) -> Result<(), Failure> {
+async fn export(log: &dyn AuditLog, filter: &AuditFilter, observer: &str) -> Result<(), Failure> {
     let mut before = None;
     loop {
         let page = AuditPage {

@@ -14,8 +14,9 @@ use ehi_core::ports::{Action, Actor, AuditEvent, By, Clock, Entropy, Origin};
 use url::Url;
 
 use crate::Failure;
-use crate::app::audit_log;
+use crate::app::Stores;
 use crate::config::Config;
+use crate::database::{Configured, Storage};
 use crate::log::say;
 
 /// What to do with registrations. A running server goes by the changed file a second later.
@@ -24,26 +25,18 @@ pub enum ClientCommand {
     /// Register an app or a system
     Add(Box<AddArguments>),
     /// Show who is registered
-    List(ConfigArgument),
+    List(Configured),
     /// Take a registration back: its tokens are worth nothing from then on
     Remove(NamedArguments),
     /// Replace the secret of a client by a new one, which is printed once
     RotateSecret(NamedArguments),
 }
 
-/// Which server.
-#[derive(Debug, Args)]
-pub struct ConfigArgument {
-    /// The configuration file of the server
-    #[arg(long, env = "EHI_CONFIG")]
-    config: PathBuf,
-}
-
 /// Which client of which server.
 #[derive(Debug, Args)]
 pub struct NamedArguments {
     #[command(flatten)]
-    config: ConfigArgument,
+    config: Configured,
     /// The client's id
     #[arg(value_parser = client_id)]
     id: ClientId,
@@ -119,7 +112,7 @@ pub async fn run(command: ClientCommand) -> Result<(), Failure> {
         ClientCommand::Add(arguments) => add(*arguments).await,
         ClientCommand::List(config) => list(&config),
         ClientCommand::Remove(NamedArguments { config, id }) => {
-            let config = read(&config)?;
+            let config = config.read()?;
             let mut edit = open(&config)?;
             edit.remove(&id)
                 .map_err(|error| Failure::new(error.to_string()))?;
@@ -128,7 +121,7 @@ pub async fn run(command: ClientCommand) -> Result<(), Failure> {
             Ok(())
         }
         ClientCommand::RotateSecret(NamedArguments { config, id }) => {
-            let config = read(&config)?;
+            let config = config.read()?;
             let mut edit = open(&config)?;
             let (secret, hash) = new_secret()?;
             edit.replace_secret(&id, &hash)
@@ -143,7 +136,7 @@ pub async fn run(command: ClientCommand) -> Result<(), Failure> {
 
 async fn add(arguments: AddArguments) -> Result<(), Failure> {
     let NamedArguments { config, id } = &arguments.client;
-    let config = read(config)?;
+    let config = config.read()?;
     let mut edit = open(&config)?;
     let made = arguments.secret.then(new_secret).transpose()?;
     let (secret, hash) = made.unzip();
@@ -209,8 +202,8 @@ fn read_jwks(file: &Path) -> Result<serde_json::Value, Failure> {
     serde_json::from_str(&text).map_err(|error| cannot(error.into()))
 }
 
-fn list(config: &ConfigArgument) -> Result<(), Failure> {
-    let file = DirectoryFile::open(&read(config)?.directory, std::sync::Arc::new(SystemClock))
+fn list(config: &Configured) -> Result<(), Failure> {
+    let file = DirectoryFile::open(&config.read()?.directory, std::sync::Arc::new(SystemClock))
         .map_err(|error| Failure::because("the directory cannot be used", error))?;
     for client in file.current().clients() {
         say(&line(client));
@@ -228,10 +221,6 @@ fn line(client: &Client) -> String {
         ..
     } = client;
     format!("{id}\t{}\t{scopes}\t{name}", authentication.method())
-}
-
-fn read(config: &ConfigArgument) -> Result<Config, Failure> {
-    Config::read(&config.config)
 }
 
 fn open(config: &Config) -> Result<DirectoryEdit, Failure> {
@@ -266,8 +255,9 @@ pub(crate) async fn record(
         client: client.cloned(),
         ..operator.did(action, SystemClock.now())
     };
-    audit_log(&config.data)?
-        .append(&event)
+    let storage = Storage::Database(config.database());
+    let stores = Stores::open(&storage, &config.data).await?;
+    (stores.audit.append(&event))
         .await
         .map_err(|error| Failure::because("the audit log cannot be written", error))
 }

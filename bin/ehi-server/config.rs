@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::app::Times;
+use crate::database::DatabaseUrl;
 use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
 use crate::sources::SourceConfig;
 
@@ -32,6 +33,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of files and keys.
     pub data: PathBuf,
+    /// Where jobs, grants, sessions and the audit log are kept: `sqlite:FILE` or `postgres://…`; a
+    /// file below `data` unless given.
+    #[serde(default)]
+    pub database: Option<DatabaseUrl>,
     /// Where records come from; several systems become one.
     pub records: Vec<SourceConfig>,
     /// The file of clients, staff and patients.
@@ -55,7 +60,7 @@ pub struct Config {
     /// Origins whose pages may use cookies.
     #[serde(default)]
     pub allowed_origins: Vec<Url>,
-    /// How many exports run at a time.
+    /// How many exports run at a time in this process; with none it only answers requests.
     #[serde(default = "two")]
     pub workers: usize,
     /// When things expire.
@@ -204,6 +209,11 @@ impl Config {
             ));
         }
         Ok(config)
+    }
+
+    /// Where jobs, grants, sessions and the audit log are kept.
+    pub fn database(&self) -> DatabaseUrl {
+        (self.database.clone()).unwrap_or_else(|| DatabaseUrl::below(&self.data))
     }
 
     /// How the listener deals with connections. Reads the certificate.

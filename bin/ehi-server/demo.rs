@@ -24,6 +24,7 @@ use url::Url;
 use crate::Failure;
 use crate::app::{Parts, Times, wire};
 use crate::config::origin;
+use crate::database::{DatabaseUrl, Storage};
 use crate::edge::RequestLimits;
 use crate::log::say;
 use crate::{sample, start};
@@ -40,6 +41,14 @@ pub struct DemoArguments {
     /// The folder to keep made-up patients, files and keys in; a temporary one unless it is given
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Keep jobs, tokens and sessions here (`sqlite:FILE` or `postgres://…`) instead of in memory;
+    /// with --data and --port a demo goes on where it ended
+    // Not by the environment: that may name a real one.
+    #[arg(long)]
+    database: Option<DatabaseUrl>,
+    /// How many exports run at a time
+    #[arg(long, default_value_t = WORKERS)]
+    workers: usize,
     /// Another origin whose pages may use cookies, such as `http://127.0.0.1:4000`
     #[arg(long)]
     allow_origin: Vec<Url>,
@@ -47,6 +56,9 @@ pub struct DemoArguments {
     #[arg(long)]
     client: Vec<PathBuf>,
 }
+
+/// How many exports run at a time unless told.
+const WORKERS: usize = 2;
 
 /// Runs the demo.
 pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
@@ -74,6 +86,10 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
     let place = Place {
         port: arguments.port,
         data: &data,
+        storage: arguments
+            .database
+            .map_or(Storage::Memory, Storage::Database),
+        workers: arguments.workers,
         origins: &origins,
     };
     run_on(Arc::new(source), &about, directory, place).await
@@ -86,6 +102,8 @@ pub async fn serve(source: Arc<dyn RecordSource>, port: u16) -> Result<(), Failu
     let place = Place {
         port,
         data: data.path(),
+        storage: Storage::Memory,
+        workers: WORKERS,
         origins: &ehi_app_origins(),
     };
     run_on(source, "your own patients", directory(&[])?, place).await
@@ -111,6 +129,8 @@ fn directory(files: &[PathBuf]) -> Result<Directory, Failure> {
 struct Place<'a> {
     port: u16,
     data: &'a Path,
+    storage: Storage,
+    workers: usize,
     origins: &'a [Url],
 }
 
@@ -123,6 +143,8 @@ async fn run_on(
     let Place {
         port,
         data,
+        storage,
+        workers,
         origins,
     } = place;
     let directory = Arc::new(directory);
@@ -133,6 +155,7 @@ async fn run_on(
     let base = Url::parse(&format!("http://{address}"))
         .map_err(|error| Failure::because("the address is no URL", error))?;
     let parts = Parts {
+        storage,
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
         staff_login: directory.clone(),
@@ -143,7 +166,7 @@ async fn run_on(
         test_kickoffs: TestKickoffs::On,
         allowed_origins: origins.iter().map(origin).collect::<Result<_, _>>()?,
         rules: Rules::standard(),
-        workers: 2,
+        workers,
         requests: RequestLimits::generous(),
     };
     let wired = wire(parts, data).await?;

@@ -1,38 +1,29 @@
 //! `ehi-server keys`: the keys that sign access tokens.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use ehi_adapters::keys::{KeyFolder, KeyState};
 use ehi_adapters::system::SystemClock;
 use ehi_core::ports::{Action, Clock};
-use std::path::PathBuf;
 
 use crate::Failure;
 use crate::app::key_folder;
 use crate::client::record;
-use crate::config::Config;
+use crate::database::Configured;
 use crate::log::say;
 
 /// What to do with the keys. A running server goes by the new one a second later.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a new key: it signs from now on; the old one verifies as long as its tokens live
-    Rotate(KeysArguments),
+    Rotate(Configured),
     /// Show the keys and what each is good for
-    List(KeysArguments),
-}
-
-/// Which server.
-#[derive(Debug, Args)]
-pub struct KeysArguments {
-    /// The configuration file of the server
-    #[arg(long, env = "EHI_CONFIG")]
-    config: PathBuf,
+    List(Configured),
 }
 
 /// Does what the command says.
 pub async fn run(command: KeysCommand) -> Result<(), Failure> {
-    let (KeysCommand::Rotate(arguments) | KeysCommand::List(arguments)) = &command;
-    let config = Config::read(&arguments.config)?;
+    let (KeysCommand::Rotate(server) | KeysCommand::List(server)) = &command;
+    let config = server.read()?;
     let longest_token = config.lifetimes.times().access_token;
     let folder = KeyFolder::new(&key_folder(&config.data), longest_token);
     let now = SystemClock.now();

@@ -6,6 +6,7 @@
 //! - [`serve`]: the real one, as a [configuration file](config) says.
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
+//! - [`database`]: where everything is kept, and migrations.
 //! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
 //! - [`audit`]: checks and exports the audit log.
 //! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
@@ -14,6 +15,7 @@ pub mod app;
 pub mod audit;
 pub mod client;
 pub mod config;
+pub mod database;
 pub mod demo;
 pub mod edge;
 pub mod keys;

@@ -1,6 +1,5 @@
 //! `ehi-server serve`
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,21 +9,24 @@ use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, wire};
-use crate::config::Config;
+use crate::database::{Configured, Storage};
 use crate::logins::Logins;
 use crate::{sources, start};
 
 /// How to run.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// The configuration file (TOML); the README shows one
-    #[arg(long, env = "EHI_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    server: Configured,
+    /// How many exports run at a time, instead of what the file says; with 0 it only answers
+    /// requests, and other processes on the same database export
+    #[arg(long, env = "EHI_WORKERS")]
+    workers: Option<usize>,
 }
 
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let config = Config::read(&arguments.config)?;
+    let config = arguments.server.read()?;
     let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
         .map_err(|error| Failure::because("the directory cannot be used", error))?;
     if !file.current().has_clients() {
@@ -36,6 +38,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let logins = Logins::open(&config, &directory)?;
     let source = sources::open(&config.records).await?;
     let parts = Parts {
+        storage: Storage::Database(config.database()),
         base: config.public_url.clone(),
         source,
         clients: directory,
@@ -46,7 +49,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
         rules: config.rules()?,
-        workers: config.workers.max(1),
+        workers: arguments.workers.unwrap_or(config.workers),
         requests: config.requests(),
     };
     let edge = config.edge()?;

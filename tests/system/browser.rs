@@ -176,6 +176,14 @@ impl Browser {
         }
     }
 
+    /// The same browser without its connections: the server they led to may be another one now.
+    pub fn reconnected(self) -> Self {
+        Self {
+            http: http(),
+            ..self
+        }
+    }
+
     /// A request to be completed and given to [`send`](Self::send).
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
         self.http.request(method, url)

@@ -85,6 +85,8 @@ async fn every_route_guards_its_answers() {
         "/fhir/OperationDefinition/ehi-export",
         "/no-form/fhir/metadata",
         "/auth/jwks.json",
+        "/healthz",
+        "/readyz",
     ];
     for path in public {
         let answer = app.get(&server.url(path)).await.expect(200);

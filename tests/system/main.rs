@@ -31,6 +31,7 @@ mod confidential;
 mod cors;
 mod customise;
 mod documentation;
+mod durable;
 mod edge;
 mod errors;
 mod files;

@@ -1,6 +1,7 @@
 //! The server as a process: started, watched and stopped as its operator would.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::patients::Records;
+use crate::app::PATIENT_PASSWORD;
+use crate::patients::{ANNA, Records, anna};
+use crate::served::hash;
 
 /// How long a start may take: an unoptimised build makes its signing keys at the first one.
 const START: Duration = Duration::from_mins(1);
@@ -19,9 +22,19 @@ const STOP: Duration = Duration::from_secs(20);
 /// How much of the log a failed test shows.
 const LAST_LINES: usize = 100;
 
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+pub enum End {
+    /// As by Ctrl-C: in good order.
+    Asked,
+    /// As by a power cut: without a word.
+    Killed,
+}
+
 /// A running `ehi-server demo`. Dropping it kills the process and, in a failing test, shows its log.
 #[derive(Debug)]
 pub struct Server {
+    command: Command,
     child: Child,
     log: Log,
     base: Url,
@@ -82,6 +95,39 @@ impl Server {
         Self::run(command, Data::Own(folder))
     }
 
+    /// A real server of Anna's record, by an `ehi.toml` with these lines on top.
+    pub fn serve_with(lines: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("records")).unwrap();
+        write("records/anna.json", &anna());
+        let (staff, patient) = (hash("admin-password"), hash(PATIENT_PASSWORD));
+        write(
+            "directory.toml",
+            &format!(
+                "[[client]]\nid = 'test_client_id'\nname = 'Plain app'\nloopback = 'any'\n\
+                 [[staff]]\nusername = 'admin'\npassword_hash = '{staff}'\nrole = 'admin'\n\
+                 [[patient]]\nusername = '{ANNA}'\npassword_hash = '{patient}'\npatient = '{ANNA}'\n"
+            ),
+        );
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        write(
+            "ehi.toml",
+            &format!(
+                "{lines}\npublic_url = 'http://{address}'\nlisten = '{address}'\ndata = '{}'\n\
+                 directory = '{}'\nrecords = [{{ bundles = '{}' }}]\n",
+                at("data"),
+                at("directory.toml"),
+                at("records"),
+            ),
+        );
+        Self::serve(folder)
+    }
+
     /// An integrator's own server: what an ignored test of this program runs, in a process of its
     /// own as the others.
     pub fn of_test(name: &str) -> Self {
@@ -115,12 +161,41 @@ impl Server {
         let log = Log::of(&mut child);
         let base = wait_for_address(&mut child, &log);
         Self {
+            command,
             child,
             log,
             base,
             data,
             records: None,
         }
+    }
+
+    /// Ends it and starts it again, on the same data at the same address.
+    pub fn restart(&mut self, end: End) {
+        match end {
+            End::Asked => {
+                self.signal("INT");
+                let status = wait_for_exit(&mut self.child, STOP).expect("it does not stop");
+                assert!(status.success(), "it ends with {status}");
+            }
+            End::Killed => {
+                self.child.kill().unwrap();
+                self.child.wait().unwrap();
+            }
+        }
+        // A demo was told to take any port.
+        let port = self.port().to_string();
+        let mut command = command();
+        let mut before = "".as_ref();
+        for argument in self.command.get_args() {
+            let any = before == "--port" && argument == "0";
+            command.arg(if any { port.as_ref() } else { argument });
+            before = argument;
+        }
+        self.child = command.spawn().unwrap();
+        self.log = Log::of(&mut self.child);
+        self.base = wait_for_address(&mut self.child, &self.log);
+        self.command = command;
     }
 
     /// The server's address without a path: `http://127.0.0.1:49152`.

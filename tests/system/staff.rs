@@ -33,6 +33,11 @@ impl<'s> Staff<'s> {
         }
     }
 
+    /// Somebody at a browser that was used before.
+    pub fn at(server: &'s Server, browser: Browser) -> Self {
+        Self { server, browser }
+    }
+
     /// Logs in as the demo's first user.
     pub async fn log_in(server: &'s Server) -> Self {
         let staff = Self::stranger(server);

@@ -9,6 +9,7 @@
 //! | `staff_login`, `elsewhere` | how staff log in; logins at another server |
 //! | `audit` | the audit log, for staff |
 //! | `fhir` | metadata |
+//! | `health` | whether the server lives and can work |
 //! | `pages` | HTML: login, consent, form, documentation |
 //! | `extract` | bearer tokens, cookies, bodies |
 //! | `error` | how failures are told: OperationOutcome, JSON, page |
@@ -26,6 +27,7 @@ mod export;
 mod extract;
 mod fhir;
 mod headers;
+mod health;
 mod pages;
 mod range;
 mod router;

@@ -20,7 +20,7 @@ use super::error::Problem;
 use super::export::Mount;
 use super::throttle::{self, Counted, Throttle};
 use super::{App, Shared, TestKickoffs};
-use super::{admin, audit, cors, error, export, fhir, headers, pages, smart, staff_login};
+use super::{admin, audit, cors, error, export, fhir, headers, health, pages, smart, staff_login};
 
 /// The paths of all FHIR endpoints: what a token may be asked for.
 pub const FHIR_MOUNTS: [&str; 5] = [
@@ -102,6 +102,11 @@ pub fn router_with(app: App, own: Router) -> Router {
             "/auth/introspect",
             post(smart::introspect)
                 .route_layer(from_fn_with_state(tokens_asked, throttle::by_address)),
+        )
+        .route("/healthz", get(health::alive))
+        .route(
+            "/readyz",
+            get(health::ready).layer(Extension(health::Readiness::default())),
         )
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()

@@ -1,5 +1,8 @@
 //! The connections, the schema and its migrations, and who tells of changes.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use ehi_core::ports::{Cause, StoreError};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgListener;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,6 +71,9 @@ pub enum DatabaseError {
     /// The URL names no database this server knows.
     #[error("'{0}' is no database URL: write sqlite:FILE or postgres://USER@HOST/NAME")]
     Url(String),
+    /// Its file cannot be made.
+    #[error("the file {} of the database cannot be made", .0.display())]
+    File(PathBuf, #[source] std::io::Error),
     /// It does not answer.
     #[error("the database cannot be reached")]
     Unreachable(#[source] Cause),
@@ -105,12 +112,10 @@ impl Database {
     /// version.
     pub async fn open(url: &str, limits: DatabaseLimits) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
-        let dialect = match url.split_once(':') {
-            Some(("sqlite", _)) => Dialect::Sqlite,
-            Some(("postgres" | "postgresql", _)) => Dialect::Postgres,
-            // The rest may hold a password.
-            _ => return Err(DatabaseError::Url(scheme(url))),
-        };
+        let dialect = dialect(url)?;
+        if dialect == Dialect::Sqlite {
+            make_file(url)?;
+        }
         let pool = connect(url, dialect, limits).await?;
         migrate(&pool).await?;
         let changed = watch::Sender::new(());
@@ -124,6 +129,14 @@ impl Database {
             changed,
             listener,
         })))
+    }
+
+    /// Whether there is something to open: the file of SQLite. Only opening tells of PostgreSQL.
+    pub fn is_there(url: &str) -> Result<bool, DatabaseError> {
+        Ok(match dialect(url)? {
+            Dialect::Sqlite => file(url)?.is_file(),
+            Dialect::Postgres => true,
+        })
     }
 
     /// Which database it is.
@@ -175,9 +188,46 @@ impl Database {
     }
 }
 
+fn dialect(url: &str) -> Result<Dialect, DatabaseError> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(Dialect::Sqlite),
+        Some(("postgres" | "postgresql", _)) => Ok(Dialect::Postgres),
+        // The rest may hold a password.
+        _ => Err(DatabaseError::Url(scheme(url))),
+    }
+}
+
 fn scheme(url: &str) -> String {
     url.split_once(':')
         .map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}:…"))
+}
+
+/// The file of SQLite.
+fn file(url: &str) -> Result<PathBuf, DatabaseError> {
+    let refused = || DatabaseError::Url(scheme(url));
+    // Each connection would have a database of its own.
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(refused());
+    }
+    let options: SqliteConnectOptions = url.parse().map_err(|_| refused())?;
+    Ok(options.get_filename().to_owned())
+}
+
+/// Makes the file when it is not there, and its folder, for nobody else to read.
+fn make_file(url: &str) -> Result<(), DatabaseError> {
+    let file = &file(url)?;
+    let failed = |error| DatabaseError::File(file.to_owned(), error);
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        let mut make = DirBuilder::new();
+        make.recursive(true).mode(0o700);
+        make.create(folder).map_err(failed)?;
+    }
+    let mut open = OpenOptions::new();
+    open.append(true).create(true).mode(0o600);
+    open.open(file).map(drop).map_err(failed)
 }
 
 async fn connect(
@@ -187,8 +237,7 @@ async fn connect(
 ) -> Result<AnyPool, DatabaseError> {
     let unreachable = |error: sqlx::Error| DatabaseError::Unreachable(error.into());
     let url = match dialect {
-        // The file is made when it is not there.
-        Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
+        Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rw"),
         _ => url.to_owned(),
     };
     let options: AnyConnectOptions = url.parse().map_err(unreachable)?;

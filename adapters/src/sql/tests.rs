@@ -38,6 +38,11 @@ macro_rules! on {
                 (SqlJobs::new(&database), (database, kept))
             }
 
+            async fn grants() -> (SqlGrants, impl Sized) {
+                let (database, kept) = super::$database().await;
+                (SqlGrants::new(&database), (database, kept))
+            }
+
             async fn sessions() -> (SqlSessions, impl Sized) {
                 let (database, kept) = super::$database().await;
                 (SqlSessions::new(&database), (database, kept))
@@ -49,6 +54,7 @@ macro_rules! on {
             }
 
             ehi_core::job_store_contract!(jobs());
+            ehi_core::grant_store_contract!(grants());
             ehi_core::session_store_contract!(sessions());
             ehi_core::audit_log_contract!(audit());
         }
@@ -78,6 +84,25 @@ async fn what_is_no_database_is_told_without_its_password() {
     let refused = Database::open(url, limits()).await.unwrap_err();
     assert!(matches!(refused, DatabaseError::Url(_)));
     assert!(!refused.to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_refused_since_each_connection_would_have_its_own() {
+    for url in ["sqlite::memory:", "sqlite:x?mode=memory"] {
+        let refused = Database::open(url, limits()).await.unwrap_err();
+        assert!(matches!(refused, DatabaseError::Url(_)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn looking_for_a_database_makes_none() {
+    let (_database, folder) = sqlite().await;
+    for (name, there) in [("ehi.db", true), ("other.db", false)] {
+        let file = folder.path().join(name);
+        let url = format!("sqlite:{}", file.display());
+        assert_eq!(Database::is_there(&url).unwrap(), there);
+        assert_eq!(file.exists(), there);
+    }
 }
 
 #[tokio::test]

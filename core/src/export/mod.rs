@@ -25,6 +25,7 @@ mod lifetime;
 mod links;
 mod manifest;
 mod parameters;
+mod readiness;
 mod request;
 mod review;
 mod rules;
@@ -44,6 +45,7 @@ pub use job::{
 pub use lifetime::Lifetimes;
 pub use links::Links;
 pub use manifest::{ATTACHMENTS_FILE, Manifest, ManifestEntry, ManifestExtension, attachment_json};
+pub use readiness::NotReady;
 pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };

@@ -1,6 +1,7 @@
 //! Authorization codes, refresh families, and the assertions that were used.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -45,15 +46,19 @@ pub trait GrantStore: Debug + Send + Sync + 'static {
     ) -> Result<JtiUse, StoreError>;
 
     /// Ends a grant: its refresh tokens and access tokens are worth nothing from now on. Kept
-    /// until `until`, when every token of the grant has expired anyway.
+    /// until `until`, when every token of the grant has expired anyway; called again, until the
+    /// later of the two.
     async fn revoke(&self, grant: GrantId, until: Timestamp) -> Result<(), StoreError>;
 
     /// Whether a grant was revoked.
     async fn is_revoked(&self, grant: GrantId) -> Result<bool, StoreError>;
 
-    /// Forgets what expired before `now`.
+    /// Forgets what expired before `now`; of codes, what expired [`REMEMBER_CODES`] before.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 }
+
+/// How long a code is remembered beyond its end, so that a late second use is recognised.
+pub const REMEMBER_CODES: Duration = Duration::from_hours(24);
 
 /// What became of using a code.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@
 
 pub mod audit_log;
 pub mod file_store;
+pub mod grant_store;
 pub mod job_store;
 pub mod session_store;
 

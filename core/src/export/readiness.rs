@@ -1,0 +1,56 @@
+//! Whether the server can do its work right now.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use futures::pin_mut;
+
+use super::ExportService;
+use crate::ports::{Cause, FileError, FilePath, JobFilter, Page};
+
+/// Why the server cannot do its work right now.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// The store of jobs does not answer.
+    #[error("the jobs cannot be read")]
+    Jobs(#[source] Cause),
+    /// No file can be written.
+    #[error("no file can be written")]
+    Files(#[source] Cause),
+}
+
+/// Who does not answer within this time is not there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl ExportService {
+    /// Whether jobs can be read and files written. Takes a few seconds at most.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let one = Page {
+            limit: Some(1),
+            after: None,
+        };
+        let any = JobFilter::default();
+        let jobs = self.in_time(self.ports.jobs.list(&any, one));
+        jobs.await.map_err(NotReady::Jobs)?;
+        self.in_time(self.write()).await.map_err(NotReady::Files)
+    }
+
+    /// Writes a file that never becomes visible, since it is not finished.
+    async fn write(&self) -> Result<(), FileError> {
+        let mut file = self.ports.files.writer(&FilePath::of(["ready"])).await?;
+        file.write(Bytes::from_static(b"ready\n")).await
+    }
+
+    async fn in_time<T, E: Into<Cause>>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Cause> {
+        let late = self.ports.clock.sleep(PATIENCE);
+        pin_mut!(answer, late);
+        match select(answer, late).await {
+            Either::Left((answer, _)) => answer.map_err(Into::into),
+            Either::Right(_) => Err("no answer in time".into()),
+        }
+    }
+}
