@@ -13,6 +13,7 @@
 //! | [`picker`] | `picker` | a patient login for demonstrations |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`sql`] | `sql` | every store in SQLite or PostgreSQL |
+//! | [`s3`] | `s3` | files on S3 |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
@@ -41,6 +42,8 @@ pub mod picker;
     feature = "records-tables"
 ))]
 pub mod records;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "sample")]
 pub mod sample;
 #[cfg(feature = "sql")]
