@@ -39,7 +39,9 @@ async fn three_hundred_megabytes_go_through_less_than_64() {
         secret_access_key: SECRET_KEY.into(),
         session_token: None,
     };
-    let files = S3Files::open(settings, server.clock.clone()).await.unwrap();
+    let files = S3Files::open(settings, server.clock.clone(), server.entropy.clone())
+        .await
+        .unwrap();
     let path = FilePath::parse("job/large").unwrap();
     let before = peak();
 

@@ -9,7 +9,7 @@ use ehi_core::ports::FileError;
 /// Why a request came to nothing. Says neither keys nor signed URLs.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("S3 refused {action}: {status} {code}, {message:?}{hint}")]
+    #[error("S3 refused {action}: {status} {code:?}, {message:?}{hint}")]
     Refused {
         action: &'static str,
         status: u16,
@@ -17,7 +17,7 @@ pub(super) enum Failure {
         message: String,
         hint: &'static str,
     },
-    #[error("S3 did not answer in time to {action}")]
+    #[error("S3 did not answer in time when asked for {action}")]
     Late { action: &'static str },
     #[error("could not ask S3 for {action}: {reason}")]
     Unreachable {
@@ -31,6 +31,10 @@ pub(super) enum Failure {
     },
     #[error("a file on S3 can have at most {} GiB", super::writer::LARGEST_FILE >> 30)]
     TooLarge,
+    #[error("S3 keeps {count} files that it was told to remove; the first for {code:?}")]
+    Kept { count: usize, code: String },
+    #[error("no region is set; add region=… to the URL of the files, or set AWS_REGION")]
+    NoRegion,
     #[error("an earlier write did not finish")]
     Broken,
 }
@@ -65,6 +69,11 @@ impl From<Failure> for FileError {
     }
 }
 
+/// A server's words may be anything: short, and escaped where they are shown.
+pub(super) fn short(text: Option<&str>) -> String {
+    text.unwrap_or_default().chars().take(200).collect()
+}
+
 /// What became of a request that failed.
 pub(super) fn failed<E>(action: &'static str, error: SdkError<E, HttpResponse>) -> Failure
 where
@@ -73,9 +82,7 @@ where
     match error {
         SdkError::ServiceError(refused) => {
             let status = refused.raw().status().as_u16();
-            // A server's words may be anything: short, and escaped where they are shown.
-            let short = |text: Option<&str>| text.unwrap_or_default().chars().take(200).collect();
-            let code: String = short(refused.err().code());
+            let code = short(refused.err().code());
             Failure::Refused {
                 action,
                 status,

@@ -43,13 +43,13 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption};
-use ehi_core::ports::{Clock, FileBytes, FileError, FilePath, FileStore, FileWriter};
+use ehi_core::ports::{Clock, Entropy, FileBytes, FileError, FilePath, FileStore, FileWriter};
 use jiff::SignedDuration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use error::{Failure, failed, words};
+use error::{Failure, failed, short, words};
 pub use settings::{
     Addressing, BucketName, Encryption, KmsKey, RegionName, S3Credentials, S3Settings,
     SettingsError,
@@ -68,6 +68,7 @@ struct Store {
     client: Client,
     settings: S3Settings,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 /// One object of the bucket.
@@ -86,12 +87,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 impl S3Files {
     /// Finds the credentials and asks for the bucket, so that what is wrong with them shows now.
-    pub async fn open(settings: S3Settings, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
+    pub async fn open(
+        settings: S3Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, FileError> {
         let client = connect(&settings).await?;
         let files = Self(Arc::new(Store {
             client,
             settings,
             clock,
+            entropy,
         }));
         (files.0.client.list_objects_v2())
             .bucket(files.0.bucket())
@@ -224,14 +230,14 @@ impl S3Files {
             .send()
             .await
             .map_err(|error| failed(action, error))?;
-        let errors = deleted.errors();
-        match errors.first() {
+        let kept = deleted.errors();
+        match kept.first() {
             None => Ok(()),
-            Some(first) => {
-                let code = first.code().unwrap_or("no reason");
-                let reason = format!("{} of them stay, the first: {code:.100}", errors.len());
-                Err(Failure::nonsense(action, reason).into())
+            Some(first) => Err(Failure::Kept {
+                count: kept.len(),
+                code: short(first.code()),
             }
+            .into()),
         }
     }
 }
@@ -368,7 +374,6 @@ fn timeouts(settings: &S3Settings, times: usize) -> TimeoutConfig {
 }
 
 async fn connect(settings: &S3Settings) -> Result<Client, FileError> {
-    let action = "a connection";
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     let region = match (&settings.region, &settings.endpoint) {
         (Some(region), _) => Some(region.as_str()),
@@ -397,12 +402,7 @@ async fn connect(settings: &S3Settings) -> Result<Client, FileError> {
     }
     let environment = loader.load().await;
     if environment.region().is_none() {
-        let reason = "no region; add region=… to the URL or set AWS_REGION";
-        return Err(Failure::Unreachable {
-            action,
-            reason: reason.to_owned(),
-        }
-        .into());
+        return Err(Failure::NoRegion.into());
     }
     let retries = RetryConfig::standard()
         .with_max_attempts(settings.attempts.get())

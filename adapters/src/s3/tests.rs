@@ -7,6 +7,7 @@ mod settings;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ehi_core::testkit::{FixedClock, SeededEntropy, at};
 use futures::TryStreamExt;
 
 use super::*;
@@ -29,7 +30,7 @@ fn settings(url: &str, secret: &str) -> S3Settings {
 
 async fn open(server: &Server, folder: &str, more: &str) -> Result<S3Files, FileError> {
     let settings = settings(&server.url(folder, more), SECRET_KEY);
-    S3Files::open(settings, server.clock.clone()).await
+    S3Files::open(settings, server.clock.clone(), server.entropy.clone()).await
 }
 
 fn path(text: &str) -> FilePath {
@@ -123,9 +124,10 @@ async fn a_write_whose_future_is_dropped_breaks_the_file() {
     let (files, server) = fresh().await;
     server.bucket.fail(Ask::Begin, 1, Fault::Stall);
     let mut writer = files.writer(&path("job/a")).await.unwrap();
-    let write = writer.write(content(9 * writer::PART));
-    let cut = tokio::time::timeout(Duration::from_millis(50), write).await;
-    assert!(cut.is_err());
+    tokio::select! {
+        _ = writer.write(content(9 * writer::PART)) => unreachable!("it cannot begin"),
+        () = until(|| server.bucket.count(Ask::Begin) == 1) => {}
+    }
     let error = writer.finish().await.unwrap_err();
     assert!(unavailable(&error).contains("did not finish"), "{error:?}");
 }
@@ -179,10 +181,31 @@ async fn a_file_that_stays_is_told() {
     let error = files.delete_prefix(&path("job")).await.unwrap_err();
     let told = unavailable(&error);
     assert!(
-        told.contains("1 of them") && told.contains("AccessDenied"),
+        told.contains("1 files") && told.contains("AccessDenied"),
         "{told}"
     );
     assert_eq!(files.list(&path("job")).await.unwrap(), [path("job/b")]);
+}
+
+/// In a process of its own, whose environment has the keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_come_from_the_environment() {
+    const URL: &str = "EHI_TEST_S3_URL";
+    if let Ok(url) = std::env::var(URL) {
+        let (clock, entropy) = (FixedClock::at(at(0)), SeededEntropy::default());
+        let files = S3Files::open(url.parse().unwrap(), Arc::new(clock), Arc::new(entropy)).await;
+        return write(&files.unwrap(), "job/a", content(3)).await.unwrap();
+    }
+    let (files, server) = fresh().await;
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "s3::tests::keys_come_from_the_environment"])
+        .env(URL, server.url("/exports", ""))
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    let run = tokio::task::spawn_blocking(move || test.output().unwrap());
+    let output = run.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(files.size(&path("job/a")).await.unwrap(), Some(3));
 }
 
 #[tokio::test]

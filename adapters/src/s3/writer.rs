@@ -1,9 +1,13 @@
 //! Writes one object: small ones at once, larger ones as a multipart upload.
 
 use async_trait::async_trait;
-use aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use ehi_core::ports::{FileError, FileWriter};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,6 +28,10 @@ const PARTS_OF_A_SIZE: u32 = PARTS / 4;
 pub(super) const LARGEST_FILE: u64 = PARTS_OF_A_SIZE as u64 * PART as u64 * (1 + 2 + 4 + 8);
 /// How many parts of one file are under way to the server at once.
 const AT_ONCE: usize = 2;
+/// Putting the parts together may take a server as long as taking so many.
+const SLOW_END: usize = 5;
+/// Where an object carries the mark of its upload.
+const MARK: &str = "upload";
 
 /// The size of the part with this number, from 1, or `None` behind the last.
 ///
@@ -174,7 +182,7 @@ async fn upload(
     mut parts: mpsc::Receiver<Bytes>,
     finished: oneshot::Receiver<()>,
 ) -> Result<(), FileError> {
-    let id = object.begin_upload().await?;
+    let (id, mark) = object.begin_upload().await?;
     // Goes with the stream, so that a writer does not wait for a task that has given up.
     let parts = stream::poll_fn(move |context| parts.poll_recv(context));
     let uploaded = (stream::iter(1..).zip(parts))
@@ -183,7 +191,7 @@ async fn upload(
         .try_collect()
         .await;
     let outcome = match uploaded {
-        Ok(parts) if finished.await.is_ok() => object.complete_upload(&id, parts).await,
+        Ok(parts) if finished.await.is_ok() => object.complete_upload(&id, &mark, parts).await,
         Ok(_) => Err(Failure::Broken.into()),
         Err(error) => Err(error),
     };
@@ -208,18 +216,23 @@ impl Object {
         Ok(())
     }
 
-    pub(super) async fn begin_upload(&self) -> Result<String, FileError> {
+    /// The upload's id, and the mark by which its object is known.
+    pub(super) async fn begin_upload(&self) -> Result<(String, String), FileError> {
         let action = "the beginning of a large file";
+        let mark = URL_SAFE_NO_PAD.encode(self.store.entropy.bytes());
         let (encryption, key) = self.store.encryption();
         let begun = (self.store.client.create_multipart_upload())
             .bucket(self.store.bucket())
             .key(&self.key)
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key)
+            .metadata(MARK, &mark)
             .send()
             .await
             .map_err(|error| failed(action, error))?;
-        (begun.upload_id).ok_or_else(|| Failure::nonsense(action, "no upload id").into())
+        let id = begun.upload_id;
+        let id = id.ok_or_else(|| Failure::nonsense(action, "no upload id"))?;
+        Ok((id, mark))
     }
 
     async fn upload_part(
@@ -247,19 +260,50 @@ impl Object {
             .build())
     }
 
-    async fn complete_upload(&self, id: &str, parts: Vec<CompletedPart>) -> Result<(), FileError> {
+    async fn complete_upload(
+        &self,
+        id: &str,
+        mark: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<(), FileError> {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
-        (self.store.client.complete_multipart_upload())
+        let timeouts = self.store.timeouts(SLOW_END);
+        let completed = (self.store.client.complete_multipart_upload())
             .bucket(self.store.bucket())
             .key(&self.key)
             .upload_id(id)
             .multipart_upload(parts)
+            .customize()
+            .config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
             .send()
-            .await
-            .map_err(|error| failed("the end of a large file", error))?;
-        Ok(())
+            .await;
+        match completed {
+            Ok(_) => Ok(()),
+            // An earlier attempt may have done it, and only its answer was lost.
+            Err(error) if is_gone(&error) && self.has_mark(mark).await? => Ok(()),
+            Err(error) => Err(failed("the end of a large file", error).into()),
+        }
+    }
+
+    async fn has_mark(&self, mark: &str) -> Result<bool, FileError> {
+        let head = (self.store.client.head_object())
+            .bucket(self.store.bucket())
+            .key(&self.key)
+            .send()
+            .await;
+        match head {
+            Ok(head) => Ok(head.metadata().and_then(|all| all.get(MARK)) == Some(&mark.to_owned())),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(HeadObjectError::is_not_found) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed("the end of a large file", error).into()),
+        }
     }
 
     async fn abort_and_tell(&self, id: &str) {
@@ -281,15 +325,15 @@ impl Object {
         match aborted {
             Ok(_) => Ok(()),
             // Somebody else was faster.
-            Err(error)
-                if (error.as_service_error())
-                    .is_some_and(AbortMultipartUploadError::is_no_such_upload) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(failed("removal of an unfinished file", error).into()),
         }
     }
+}
+
+/// Whether the upload is not there any more.
+fn is_gone<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.code() == Some("NoSuchUpload")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use axum::body::Body;
 use ehi_core::ports::Clock;
-use ehi_core::testkit::{FixedClock, at};
+use ehi_core::testkit::{FixedClock, SeededEntropy, at};
 use futures::StreamExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -67,6 +67,7 @@ pub enum Fault {
 pub struct Server {
     pub bucket: Arc<Bucket>,
     pub clock: Arc<FixedClock>,
+    pub entropy: Arc<SeededEntropy>,
     pub port: u16,
     folder: TempDir,
     accepting: JoinHandle<()>,
@@ -106,6 +107,7 @@ impl Server {
         Self {
             bucket,
             clock,
+            entropy: Arc::default(),
             port,
             folder,
             accepting,
@@ -364,6 +366,9 @@ impl S3 for Shared {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
         let name = (request.input.key.clone(), request.input.upload_id.clone());
+        if !self.0.uploads.lock().unwrap().contains_key(&name) {
+            return Err(s3_error!(NoSuchUpload));
+        }
         let completed = self.0.files.complete_multipart_upload(request).await?;
         self.0.uploads.lock().unwrap().remove(&name);
         Ok(completed)
