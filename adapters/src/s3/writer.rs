@@ -24,7 +24,7 @@ pub(super) const PART: usize = 8 << 20;
 const PARTS: u32 = 10_000;
 /// Parts become twice as large after so many.
 const PARTS_OF_A_SIZE: u32 = PARTS / 4;
-/// The largest file, in bytes: 293 GiB.
+/// The largest file, in bytes: a little over 292 GiB.
 pub(super) const LARGEST_FILE: u64 = PARTS_OF_A_SIZE as u64 * PART as u64 * (1 + 2 + 4 + 8);
 /// How many parts of one file are under way to the server at once.
 const AT_ONCE: usize = 2;
