@@ -15,6 +15,7 @@
 //! | [`client_keys`] | `client-keys` | the keys of clients, registered or fetched |
 //! | [`keys`] | `keys` | RSA keys that sign access tokens |
 //! | [`sql`] | `sql` | every store in SQLite or PostgreSQL |
+//! | [`s3`] | `s3` | files on S3 |
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
@@ -47,6 +48,8 @@ pub mod picker;
     feature = "records-tables"
 ))]
 pub mod records;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "sample")]
 pub mod sample;
 #[cfg(feature = "sql")]
