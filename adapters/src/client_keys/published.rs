@@ -27,7 +27,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// What clients published.
 #[derive(Debug)]
 pub(super) struct Published {
-    fetch: Fetch,
+    fetch: Arc<Fetch>,
     clock: Arc<dyn Clock>,
     /// One place for each client. Whoever fetches holds it, and the others wait for what comes.
     clients: std::sync::Mutex<HashMap<ClientId, Arc<Mutex<Place>>>>,
@@ -74,7 +74,7 @@ enum Outcome {
 impl Published {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Result<Self, Cause> {
         Ok(Self {
-            fetch: Fetch::new(clock.clone())?,
+            fetch: Arc::new(Fetch::new(clock.clone())?),
             clock,
             clients: std::sync::Mutex::default(),
         })
@@ -88,7 +88,7 @@ impl Published {
         wanted: Wanted<'_>,
     ) -> Result<ClientKey, AssertionError> {
         let place = self.place(client);
-        let mut place = place.lock().await;
+        let mut place = place.lock_owned().await;
         if place.uri.as_ref() != Some(uri) {
             *place = Place {
                 uri: Some(uri.clone()),
@@ -101,7 +101,21 @@ impl Published {
         }
         let outcome = match place.recently_tried(self.clock.now()) {
             Some(outcome) => outcome,
-            None => self.fetch_into(&mut place, client, uri).await,
+            None => {
+                let (fetch, clock) = (self.fetch.clone(), self.clock.clone());
+                let (client, uri) = (client.clone(), uri.clone());
+                // Whoever asked may hang up. The fetch goes on and is remembered, so that nobody
+                // brings about more of them that way.
+                let fetched = tokio::spawn(async move {
+                    let outcome = place.fetch(&fetch, &*clock, &client, &uri).await;
+                    (place, outcome)
+                });
+                let fetched = fetched.await;
+                let outcome;
+                (place, outcome) =
+                    fetched.map_err(|error| AssertionError::Unavailable(error.into()))?;
+                outcome
+            }
         };
         let kept_for = match outcome {
             Outcome::Fetched => FRESH,
@@ -121,14 +135,22 @@ impl Published {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(client.clone()).or_default().clone()
     }
+}
 
-    async fn fetch_into(&self, place: &mut Place, client: &ClientId, uri: &JwksUri) -> Outcome {
-        let why = place.why(self.clock.now());
-        let fetched = self.fetch.keys(uri).await;
-        let at = self.clock.now();
+impl Place {
+    async fn fetch(
+        &mut self,
+        fetch: &Fetch,
+        clock: &dyn Clock,
+        client: &ClientId,
+        uri: &JwksUri,
+    ) -> Outcome {
+        let why = self.why(clock.now());
+        let fetched = fetch.keys(uri).await;
+        let at = clock.now();
         let outcome = match fetched {
             Ok(set) => {
-                place.keys = Some(Kept { set, at });
+                self.keys = Some(Kept { set, at });
                 Outcome::Fetched
             }
             Err(error) => {
@@ -140,12 +162,10 @@ impl Published {
                 }
             }
         };
-        place.tried = Some(Try { at, why, outcome });
+        self.tried = Some(Try { at, why, outcome });
         outcome
     }
-}
 
-impl Place {
     fn key_within(&self, wanted: Wanted<'_>, age: Duration, now: Timestamp) -> Option<ClientKey> {
         let kept = self.keys.as_ref()?;
         let young = is_within(kept.at, age, now);

@@ -276,6 +276,31 @@ async fn requests_at_once_share_one_fetch() {
 }
 
 #[tokio::test]
+async fn whoever_hangs_up_brings_about_no_second_fetch() {
+    let (house, _) = house();
+    let house = Arc::new(house);
+    let key = p384();
+    let (server, keys) = KeyServer::start(&[key.jwk("a")]).await;
+    let gate = Arc::new(Notify::new());
+    *server.gate.lock().unwrap() = Some(gate.clone());
+    let asks = || {
+        let (house, keys, assertion) = (house.clone(), keys.clone(), key.sign(Some("a")));
+        tokio::spawn(async move { verified(&house, &keys, &assertion).await })
+    };
+    let gone = asks();
+    while server.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    // A second fetch would wait for a word that never comes.
+    let next = tokio::time::timeout(Duration::from_secs(10), asks()).await;
+    assert!(next.unwrap().unwrap());
+    assert_eq!(server.asked(), 1);
+}
+
+#[tokio::test]
 async fn what_are_no_keys_proves_nothing_and_is_not_asked_for_at_once_again() {
     let key = p384();
     let many: Vec<_> = (0..21).map(|number| key.jwk(&number.to_string())).collect();

@@ -102,8 +102,14 @@ impl DirectoryFile {
         state.looked = now;
         let stamp = Stamp::of(&self.path).ok();
         if stamp != state.seen {
-            state.seen = stamp;
-            match read(&self.path) {
+            let read = read(&self.path);
+            // What could not be read may be readable at the next look, unchanged as it is: nobody
+            // who was removed stays for that. What makes no sense is told once.
+            let unread = matches!(&read, Err(DirectoryFileError::Read(_, error)) if error.kind() != io::ErrorKind::InvalidData);
+            if stamp.is_none() || !unread {
+                state.seen = stamp;
+            }
+            match read {
                 Ok(directory) => {
                     state.directory = Arc::new(directory);
                     tracing::info!(file = %self.path.display(), "the directory has changed and was read anew");
@@ -169,5 +175,36 @@ impl PatientLogin for DirectoryFile {
 
     async fn verify(&self, answer: PatientAnswer) -> Result<PatientId, LoginError> {
         PatientLogin::verify(&*self.current(), answer).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ehi_core::testkit::{FixedClock, at};
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_cannot_be_read_is_tried_again_and_one_that_makes_no_sense_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.toml");
+        std::fs::write(&path, "").unwrap();
+        let clock = Arc::new(FixedClock::at(at(0)));
+        let live = DirectoryFile::open(&path, clock.clone()).unwrap();
+        let seen = |second| {
+            clock.set(at(second));
+            live.current();
+            live.state.lock().unwrap().seen
+        };
+        let before = seen(1);
+        // A folder in its place has a stamp and cannot be read.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(seen(2), before);
+        std::fs::remove_dir(&path).unwrap();
+        for (second, broken) in [(3, &b"nonsense ["[..]), (4, b"\xff")] {
+            std::fs::write(&path, broken).unwrap();
+            assert_eq!(seen(second), Stamp::of(&path).ok());
+        }
     }
 }

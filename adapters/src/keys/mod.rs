@@ -6,12 +6,13 @@
 mod folder;
 mod key;
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ehi_core::ports::{Clock, KeyError, TokenKeys};
+use ehi_core::ports::{Cause, Clock, KeyError, TokenKeys};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde_json::{Value, json};
@@ -107,8 +108,14 @@ impl RsaKeys {
         state.looked = now;
         let seen = self.folder.stamp().ok();
         if seen != state.seen {
-            state.seen = seen;
-            match self.folder.read() {
+            let read = self.folder.read();
+            // What could not be read may be readable at the next look, unchanged as it is. What is
+            // no key is told once.
+            let unread = matches!(&read, Err(KeyError::Unavailable(cause)) if is_unread(cause));
+            if seen.is_none() || !unread {
+                state.seen = seen;
+            }
+            match read {
                 Ok(ring) => {
                     tracing::info!(kid = ring.newest().kid(), "the signing keys were read anew");
                     state.ring = Arc::new(ring);
@@ -167,7 +174,13 @@ impl TokenKeys for RsaKeys {
     }
 }
 
-fn unavailable(error: impl Into<ehi_core::ports::Cause>) -> KeyError {
+/// Whether this is trouble with reading, and not with what was read.
+fn is_unread(cause: &Cause) -> bool {
+    let error = cause.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
+}
+
+fn unavailable(error: impl Into<Cause>) -> KeyError {
     KeyError::Unavailable(error.into())
 }
 

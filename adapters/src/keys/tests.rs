@@ -216,6 +216,25 @@ async fn keys_that_are_broken_while_the_server_runs_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_new_key_that_could_not_be_read_at_once_is_used_as_soon_as_it_can_be() {
+    let house = House::new();
+    let keys = house.keys().await;
+    let target = house.path.parent().unwrap().join("target.pem");
+    // The folder has changed, and what the link leads to cannot be read yet.
+    let link = house.path.join("signing-key-9999999999.pem");
+    std::os::unix::fs::symlink(&target, link).unwrap();
+    house.clock.set(at(1));
+    let old = keys.sign(&claims()).await.unwrap();
+    let other = House::new();
+    other.keys().await;
+    // The folder stays as it is.
+    fs::copy(other.path.join(FILE), &target).unwrap();
+    house.clock.set(at(2));
+    let new = keys.sign(&claims()).await.unwrap();
+    assert_ne!(kid(&new), kid(&old));
+}
+
+#[tokio::test]
 async fn keys_are_listed_and_deleted_once_they_have_had_their_day() {
     let house = House::new();
     house.keys().await;

@@ -13,11 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
-use super::config::{Client, is_safe};
+use super::config::{Client, Issuer, is_safe};
 use super::http::Http;
 use super::id_token::{Expected, Unproven};
 use super::kept::Kept;
@@ -32,8 +31,8 @@ pub(super) struct Provider {
     client: Client,
     http: Http,
     clock: Arc<dyn Clock>,
-    metadata: Mutex<Kept<Metadata>>,
-    keys: Mutex<Kept<JwkSet>>,
+    metadata: Kept<Metadata>,
+    keys: Kept<JwkSet>,
 }
 
 /// OpenID Connect Discovery, section 3, as far as it matters here.
@@ -72,9 +71,9 @@ impl Provider {
         Ok(Self {
             client,
             http: Http::new()?,
+            metadata: Kept::new(Arc::clone(&clock)),
+            keys: Kept::new(Arc::clone(&clock)),
             clock,
-            metadata: Mutex::default(),
-            keys: Mutex::default(),
         })
     }
 
@@ -203,40 +202,38 @@ impl Provider {
     }
 
     async fn metadata(&self) -> Result<Arc<Metadata>, Fault> {
-        let mut kept = self.metadata.lock().await;
-        let fetch = self.fetch_metadata();
-        kept.get(self.clock.now(), |_| true, fetch).await
-    }
-
-    async fn fetch_metadata(&self) -> Result<Metadata, Fault> {
-        let issuer = &self.client.issuer;
-        let url = issuer.metadata();
-        let metadata: Metadata = self.http.get(&url, "metadata").await?;
-        if metadata.issuer != issuer.as_str() {
-            return Err(Fault::Broken(format!(
-                "at {url} calls itself '{}'. Set issuer to exactly that if it is the one you mean",
-                metadata.issuer.escape_debug()
-            )));
-        }
-        let endpoints = [
-            &metadata.authorization_endpoint,
-            &metadata.token_endpoint,
-            &metadata.jwks_uri,
-        ];
-        if !endpoints.into_iter().all(is_safe) {
-            let message = "names an endpoint that is not reached by https";
-            return Err(Fault::Broken(message.to_owned()));
-        }
-        Ok(metadata)
+        let fetch = fetch_metadata(self.http.clone(), self.client.issuer.clone());
+        self.metadata.get(|_| true, fetch).await
     }
 
     /// The provider's keys, fetched anew when the token's is not among them.
     async fn keys(&self, metadata: &Metadata, token: &Unproven<'_>) -> Result<Arc<JwkSet>, Fault> {
-        let mut kept = self.keys.lock().await;
-        let fetch = self.http.get(metadata.jwks_uri.as_str(), "keys");
+        let (http, uri) = (self.http.clone(), metadata.jwks_uri.clone());
+        let fetch = async move { http.get(uri.as_str(), "keys").await };
         let has_key = |keys: &JwkSet| token.key(keys).is_some();
-        kept.get(self.clock.now(), has_key, fetch).await
+        self.keys.get(has_key, fetch).await
     }
+}
+
+async fn fetch_metadata(http: Http, issuer: Issuer) -> Result<Metadata, Fault> {
+    let url = issuer.metadata();
+    let metadata: Metadata = http.get(&url, "metadata").await?;
+    if metadata.issuer != issuer.as_str() {
+        return Err(Fault::Broken(format!(
+            "at {url} calls itself '{}'. Set issuer to exactly that if it is the one you mean",
+            metadata.issuer.escape_debug()
+        )));
+    }
+    let endpoints = [
+        &metadata.authorization_endpoint,
+        &metadata.token_endpoint,
+        &metadata.jwks_uri,
+    ];
+    if !endpoints.into_iter().all(is_safe) {
+        let message = "names an endpoint that is not reached by https";
+        return Err(Fault::Broken(message.to_owned()));
+    }
+    Ok(metadata)
 }
 
 /// What an error means that the browser brings back (OpenID Connect Core section 3.1.2.6).
