@@ -216,3 +216,28 @@ async fn every_change_by_staff_is_refused_to_pages_of_other_sites() {
         .await
         .expect(200);
 }
+
+#[tokio::test]
+async fn no_page_of_another_site_loads_the_admin_api_as_a_picture_or_script() {
+    let server = Server::demo(&Records::small());
+    let staff = Staff::log_in(&server).await;
+    let load = async |site: &str, mode: &str| {
+        let request = staff
+            .browser
+            .request(Method::GET, &server.url("/admin/jobs"));
+        let request = request.header("Sec-Fetch-Site", site);
+        staff
+            .browser
+            .send(request.header("Sec-Fetch-Mode", mode))
+            .await
+    };
+    load("cross-site", "no-cors").await.expect(403);
+    // A named origin asks so that it may read; a link is followed; our own pages do as they like.
+    for (site, mode) in [
+        ("cross-site", "cors"),
+        ("cross-site", "navigate"),
+        ("same-origin", "no-cors"),
+    ] {
+        load(site, mode).await.expect(200);
+    }
+}

@@ -155,6 +155,67 @@ async fn a_body_without_measure_is_413_before_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_body_of_somebody_unknown_is_not_waited_for() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let job = app.kick_off("").await;
+    let choices = format!("/jobs/{}", job.id);
+    let kick_off = format!("/fhir/Patient/{ANNA}/$ehi-export");
+    let wrong = "Authorization: Bearer wrong\r\n";
+    let json = "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\na=";
+    for (path, header, body, status) in [
+        (choices.as_str(), wrong, json, 401),
+        (&choices, wrong, form, 401),
+        (&choices, "", json, 401),
+        (&choices, "Cookie: ehi_patient=unknown\r\n", json, 401),
+        (&kick_off, wrong, json, 401),
+        ("/patient-login", "", form, 403),
+        ("/patient-logout", "", form, 403),
+        ("/authorize-app", "", form, 403),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}");
+        let answer = raw(&server, &format!("{head}{body}"));
+        let expected = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&expected), "of {path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn forms_that_anybody_may_send_are_short_and_choices_may_be_long() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let long = 100_000;
+    for path in [
+        "/admin/login",
+        "/auth/introspect",
+        "/auth/revoke",
+        "/auth/token",
+        "/authorize-app",
+        "/patient-login",
+        "/patient-logout",
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: ehi_patient=0123456789abcdefghijklmnopqrstuvwxyzABCDEFG; sid=0123456789abcdefghijklmnopqrstuvwxyzABCDEFG\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        );
+        let told = format!("{head}Content-Length: {long}\r\n\r\na");
+        let answer = raw(&server, &told);
+        assert!(answer.starts_with("HTTP/1.1 413"), "of {path}: {answer}");
+        // The end never comes.
+        let chunk = "a".repeat(long);
+        let untold = format!("{head}Transfer-Encoding: chunked\r\n\r\n{long:x}\r\n{chunk}\r\n");
+        let answer = raw(&server, &untold);
+        assert!(answer.starts_with("HTTP/1.1 4"), "of {path}: {answer}");
+        assert!(!answer.starts_with("HTTP/1.1 408"), "of {path}: {answer}");
+    }
+    let job = app.kick_off("").await;
+    let choices = format!("{{}}{}", " ".repeat(long));
+    let request = http().post(job.url(&server)).bearer_auth(&app.token);
+    let request = request.header("Content-Type", "application/json");
+    send(request.body(choices)).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_file_name_leads_nowhere_else() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;

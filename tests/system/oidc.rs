@@ -14,6 +14,8 @@ use crate::pages::{RealBrowser, Scripts};
 use crate::patients::{ANNA, anna};
 use crate::provider::Provider;
 use crate::server::Server;
+use crate::site::Site;
+use crate::staff::Staff;
 use crate::wait::until;
 
 const SECRET: &str = "a secret: with % and +";
@@ -380,6 +382,27 @@ async fn while_the_provider_is_down_people_are_told_and_can_try_again() {
     let back = hospital.provider.log_in(&browser, page, "anna").await;
     browser.open(back.as_str()).await.expect(200);
     assert!(hospital.knows(&browser).await);
+}
+
+#[tokio::test]
+async fn nobody_comes_back_to_a_server_that_sent_nobody_away() {
+    let hospital = Hospital::open();
+    let here = Site::new().start("");
+    for url in [hospital.patient_login(), hospital.staff_login()] {
+        let browser = Browser::new();
+        // The cookie and the state belong together: only the login is not there.
+        let back = hospital.until_back(&browser, &url, "anna").await;
+        let query = back.query().unwrap();
+        let back = here.url(&format!("{}?{query}", back.path()));
+        let page = browser.open(&back).await.expect(404);
+        assert!(page.is_page(), "{page}");
+        Browser::new().open(&back).await.expect(404);
+    }
+    let staff = Staff::log_in(&here).await;
+    let entries = staff.get("/admin/audit").await.expect(200).json();
+    let entries = entries.as_array().unwrap().iter();
+    let logins = entries.filter(|entry| entry.to_string().contains("-login"));
+    assert_eq!(logins.count(), 1, "the login of staff alone");
 }
 
 #[tokio::test]

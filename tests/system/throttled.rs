@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::app::{App, refresh};
+use crate::app::{App, CLIENT, refresh};
 use crate::browser::{Answer, Browser, http, send};
 use crate::forms::Form;
 use crate::patients::{ANNA, Records};
@@ -78,6 +78,24 @@ async fn logins_of_one_address_are_limited_whomever_they_name() {
 }
 
 #[tokio::test]
+async fn whoever_comes_back_from_a_login_elsewhere_is_limited_too() {
+    for path in [
+        "/patient-login/callback?state=a.b&code=c",
+        "/admin/login/callback?state=a.b&code=c",
+        "/admin/login/start",
+    ] {
+        let server = Site::new().start("[limits]\nlogins_per_address = 3");
+        let come = async || send(http().get(server.url(path))).await;
+        for _ in 0..3 {
+            come().await.expect(404);
+        }
+        let page = come().await.expect(429);
+        assert!(page.is_page(), "of {path}: {page}");
+        wait(&page);
+    }
+}
+
+#[tokio::test]
 async fn tokens_and_kick_offs_are_limited() {
     let server = Site::new().start(
         "[limits]\ntokens_per_address = 10\nkick_offs_per_address = 10\nkick_offs_per_patient = 3",
@@ -112,15 +130,27 @@ async fn tokens_and_kick_offs_are_limited() {
 #[tokio::test]
 async fn tokens_of_one_client_are_limited() {
     let server = Site::new().start("[limits]\ntokens_per_client = 3");
-    let ask = async |client: &str| {
-        let fields = [("grant_type", "authorization_code"), ("client_id", client)];
+    // The first of its tokens.
+    let app = App::connect(&server, ANNA).await;
+    let ask = async |client: &str, token: &str| {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("client_id", client),
+            ("refresh_token", token),
+        ];
         crate::app::token(&server, &fields).await
     };
-    for _ in 0..3 {
-        ask("one").await.expect_refusal();
+    // Anybody can name the client; what they get for it uses up nothing.
+    for _ in 0..10 {
+        ask(CLIENT, "nonsense").await.expect(400);
     }
-    wait(&ask("one").await.expect(429));
-    assert_ne!(ask("another").await.status, 429);
+    let mut token = app.secrets[3].clone();
+    for _ in 0..2 {
+        let tokens = ask(CLIENT, &token).await.expect(200).json();
+        token = tokens["refresh_token"].as_str().unwrap().to_owned();
+    }
+    wait(&ask(CLIENT, &token).await.expect(429));
+    assert_ne!(ask("another", &token).await.status, 429);
 }
 
 #[tokio::test]

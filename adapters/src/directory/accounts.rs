@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use argon2::Argon2;
-use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
 use ehi_core::ports::{Credentials, LoginError};
 use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
 
 use super::DirectoryError;
+use super::turns::{self, TURNS};
 
 /// Whether this is a hash that can be verified.
 pub(super) fn is_argon2id(hash: &str) -> bool {
@@ -24,8 +22,6 @@ pub(super) struct Accounts<T> {
     by_name: HashMap<String, (Arc<str>, T)>,
     /// A hash nobody has the password of: an unknown name takes as long as a wrong password.
     nobody: Arc<str>,
-    /// Each check takes 19 MiB and a core for a moment; a crowd has to queue.
-    turns: Semaphore,
 }
 
 impl<T: Clone + Debug> Accounts<T> {
@@ -47,7 +43,6 @@ impl<T: Clone + Debug> Accounts<T> {
         Ok(Self {
             by_name: accounts,
             nobody: NOBODY.into(),
-            turns: Semaphore::new(4),
         })
     }
 
@@ -63,23 +58,12 @@ impl<T: Clone + Debug> Accounts<T> {
     pub(super) async fn verify(&self, credentials: Credentials) -> Result<T, LoginError> {
         let account = self.by_name.get(&credentials.username);
         let hash = account.map_or(&self.nobody, |(hash, _)| hash).clone();
-        let unavailable =
-            |error: &dyn std::error::Error| LoginError::Unavailable(error.to_string().into());
-        let turn = self
-            .turns
-            .acquire()
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let matches = tokio::task::spawn_blocking(move || {
+        let matches = TURNS.take(move |blocks| {
             let password = credentials.password.expose_secret().as_bytes();
-            PasswordHash::new(&hash)
-                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
-        })
-        .await
-        .map_err(|error| unavailable(&error))?;
-        drop(turn);
-        match account {
-            Some((_, who)) if matches => Ok(who.clone()),
+            turns::matches(password, &hash, blocks)
+        });
+        match (account, matches.await?) {
+            (Some((_, who)), true) => Ok(who.clone()),
             _ => Err(LoginError::Refused),
         }
     }

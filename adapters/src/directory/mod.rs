@@ -28,6 +28,7 @@ mod accounts;
 mod edit;
 mod live;
 mod registration;
+mod turns;
 
 use std::collections::HashMap;
 

@@ -53,7 +53,8 @@ fn shared() -> CorsLayer {
         .max_age(Duration::from_mins(10))
 }
 
-/// Refuses changes to the admin API that another site's page makes the browser ask for.
+/// Refuses what another site's page makes the browser ask the admin API for: changes, and what
+/// the page could not read anyway. A page of a named origin that may read asks in the mode `cors`.
 pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Next) -> Response {
     // Logging out by GET changes something too.
     let changes = is_change(request.method()) || request.uri().path().ends_with("/logout");
@@ -62,7 +63,8 @@ pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Ne
     // too old to be protected; other clients, such as curl, have no pages that could mislead them.
     let unprotected = sender == Sender::Untold
         && (says_null(request.headers()) || is_silent_browser(request.headers()));
-    if changes && (sender == Sender::Foreign || unprotected) {
+    let refused = changes && (sender == Sender::Foreign || unprotected);
+    if refused || is_embedded(request.headers()) {
         let message = "This call came from a page of another site. Name its origin in the configuration if it may.";
         return Admin(Problem::forbidden(message)).into_response();
     }
@@ -122,6 +124,13 @@ impl Sender {
 /// Whether the sender hides its origin.
 fn says_null(headers: &HeaderMap) -> bool {
     headers.get(ORIGIN).is_some_and(|origin| origin == "null")
+}
+
+/// Whether another site's page asks for it without being able to read it, as for a picture or a
+/// script: the answer would be of use only to whoever measures it.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let says = |name, value| headers.get(name).is_some_and(|said| said == value);
+    says("sec-fetch-site", "cross-site") && says("sec-fetch-mode", "no-cors")
 }
 
 /// Every browser's name begins so.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
 };
@@ -251,7 +251,7 @@ pub async fn form(
 }
 
 /// `POST /jobs/:id`: the choices, from an app by its token, or from the patient's browser as a
-/// form or as JSON.
+/// form or as JSON. Nothing of the body is read before it is known who sends it.
 pub async fn customise(
     State(app): State<Shared>,
     headers: HeaderMap,
@@ -259,17 +259,17 @@ pub async fn customise(
     bearer: Result<Bearer, Fhir>,
     cookie: PatientCookie,
     query: Query,
-    payload: Result<Payload, Problem>,
+    request: Request,
 ) -> Response {
     let by_token = headers.contains_key(AUTHORIZATION);
     if by_token {
-        let chosen = choose_as_app(&app, job, bearer, payload).await;
+        let chosen = choose_as_app(&app, job, bearer, request).await;
         return shown(&app, chosen);
     }
     let sent = headers
         .get(X_CSRF_TOKEN)
         .and_then(|token| token.to_str().ok());
-    let chosen = choose_as_patient(&app, job, &cookie, sent, payload).await;
+    let chosen = choose_as_patient(&app, job, &cookie, sent, request).await;
     if !is_html_form(&headers) {
         return shown(&app, chosen);
     }
@@ -284,12 +284,13 @@ async fn choose_as_app(
     app: &App,
     job: Result<Job, Fhir>,
     bearer: Result<Bearer, Fhir>,
-    payload: Result<Payload, Problem>,
+    request: Request,
 ) -> Result<ExportJob, Problem> {
     let Bearer(access) = bearer.map_err(|Fhir(problem)| problem)?;
     let Job(id) = job.map_err(|Fhir(problem)| problem)?;
     let job = app.exports.job(&access, id).await?;
-    choose(app, &job, access.by(), &payload?).await
+    let payload = Payload::from_request(request, &()).await?;
+    choose(app, &job, access.by(), &payload).await
 }
 
 async fn choose_as_patient(
@@ -297,12 +298,12 @@ async fn choose_as_patient(
     job: Result<Job, Fhir>,
     cookie: &PatientCookie,
     sent_token: Option<&str>,
-    payload: Result<Payload, Problem>,
+    request: Request,
 ) -> Result<ExportJob, Problem> {
     let session = cookie.session(app).await?;
     let session = session.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
     let Job(id) = job.map_err(|Fhir(problem)| problem)?;
-    let payload = payload?;
+    let payload = Payload::from_request(request, &()).await?;
     let token = match &payload {
         Payload::Form(form) => field(form, pages::CSRF_FIELD),
         Payload::Empty | Payload::Json(_) => sent_token,

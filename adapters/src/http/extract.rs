@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cookie::Cookie;
-use super::error::{Fhir, Problem, by_path};
+use super::error::{Fhir, Page, Problem, by_path};
+use super::pages::CSRF_FIELD;
 use super::{App, Shared};
 
 /// The header by which the log names a request.
@@ -230,14 +231,16 @@ impl FromRequestParts<Shared> for PatientCookie {
 impl PatientCookie {
     /// The cookie, where the form carries its token.
     pub fn guarded(&self, token: Option<&str>) -> Result<&Secret, Problem> {
-        let cookie = self.secret.as_ref();
-        let guarded =
-            cookie.filter(|cookie| token.is_some_and(|token| is_csrf_token(cookie, token)));
-        guarded.ok_or_else(|| {
-            Problem::forbidden(
-                "This form is too old or was not made by this server. Please go back, load the page again and repeat. Cookies have to be allowed.",
-            )
-        })
+        let cookie = self.any()?;
+        match token {
+            Some(token) if is_csrf_token(cookie, token) => Ok(cookie),
+            _ => Err(unguarded()),
+        }
+    }
+
+    /// The cookie, where a form comes with one.
+    pub fn any(&self) -> Result<&Secret, Problem> {
+        self.secret.as_ref().ok_or_else(unguarded)
     }
 
     /// Who is logged in; `None` when nobody is.
@@ -250,6 +253,37 @@ impl PatientCookie {
             Err(SessionError::None) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn unguarded() -> Problem {
+    Problem::forbidden(
+        "This form is too old or was not made by this server. Please go back, load the page again and repeat. Cookies have to be allowed.",
+    )
+}
+
+/// A form of a patient's page, with the token of the cookie it was made for. From a browser
+/// without a cookie, nothing of it is read.
+pub struct PatientForm {
+    /// The cookie that came with it.
+    pub cookie: PatientCookie,
+    /// The fields.
+    pub fields: Vec<(String, String)>,
+}
+
+impl FromRequest<Shared> for PatientForm {
+    type Rejection = Page;
+
+    async fn from_request(request: Request, app: &Shared) -> Result<Self, Page> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(cookie) = PatientCookie::from_request_parts(&mut parts, app).await;
+        cookie.any()?;
+        let payload = Payload::from_request(Request::from_parts(parts, body), app).await?;
+        let Payload::Form(fields) = payload else {
+            return Err(Problem::invalid("Please send the form of the page.").into());
+        };
+        cookie.guarded(field(&fields, CSRF_FIELD))?;
+        Ok(Self { cookie, fields })
     }
 }
 

@@ -31,8 +31,22 @@ pub const FHIR_MOUNTS: [&str; 5] = [
     "/auto-approve/no-form/fhir",
 ];
 
-/// Bytes of a request's body, uploads apart.
+/// Bytes of a request's body, unless it is one of the others.
 const BODY: usize = 1 << 20;
+
+/// Bytes of a form that anybody may send: to log in, to let an app in, or for a token.
+const FORM: usize = 64 << 10;
+
+/// Where such forms go.
+const FORMS: [&str; 7] = [
+    "/admin/login",
+    "/auth/introspect",
+    "/auth/revoke",
+    "/auth/token",
+    "/authorize-app",
+    "/patient-login",
+    "/patient-logout",
+];
 
 /// The whole server.
 pub fn router(app: App) -> Router {
@@ -46,6 +60,7 @@ pub fn router_with(app: App, own: Router) -> Router {
     let counted = |quota| throttle::counted(&app, quota);
     let logins = counted(rates.logins_per_address);
     let tokens_asked = counted(rates.tokens_per_address);
+    let short = DefaultBodyLimit::max(FORM);
     let forms = from_fn_with_state(app.clone(), cors::guard_forms);
     let tokens = Router::new()
         .merge(fhir_mounts(&app, &counted(rates.kick_offs_per_address)))
@@ -64,17 +79,21 @@ pub fn router_with(app: App, own: Router) -> Router {
         )
         .route(
             "/auth/token",
-            post(smart::token).route_layer(from_fn_with_state(
-                tokens_asked.clone(),
-                throttle::by_address,
-            )),
+            post(smart::token)
+                .layer(short)
+                .route_layer(from_fn_with_state(
+                    tokens_asked.clone(),
+                    throttle::by_address,
+                )),
         )
         .route(
             "/auth/revoke",
-            post(smart::revoke).route_layer(from_fn_with_state(
-                tokens_asked.clone(),
-                throttle::by_address,
-            )),
+            post(smart::revoke)
+                .layer(short)
+                .route_layer(from_fn_with_state(
+                    tokens_asked.clone(),
+                    throttle::by_address,
+                )),
         )
         .route("/auth/jwks.json", get(smart::jwks))
         .method_not_allowed_fallback(error::wrong_method)
@@ -88,10 +107,15 @@ pub fn router_with(app: App, own: Router) -> Router {
                 .route_layer(from_fn_with_state(logins.clone(), throttle::by_address))
                 .get(pages::login),
         )
-        .route("/patient-login/callback", get(pages::returned))
+        .route(
+            "/patient-login/callback",
+            get(pages::returned)
+                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
+        )
         .route("/patient-logout", post(pages::log_out))
         .route("/authorize-app", get(pages::consent).post(pages::decide))
         .route_layer(forms)
+        .route_layer(short)
         .route("/documentation", get(pages::documentation))
         .route("/assets/ehi.css", get(pages::stylesheet))
         .route("/assets/icon.svg", get(pages::icon))
@@ -101,6 +125,7 @@ pub fn router_with(app: App, own: Router) -> Router {
         .route(
             "/auth/introspect",
             post(smart::introspect)
+                .layer(short)
                 .route_layer(from_fn_with_state(tokens_asked, throttle::by_address)),
         )
         .route("/healthz", get(health::alive))
@@ -143,6 +168,8 @@ async fn refuse_large(State(app): State<Shared>, request: Request, next: Next) -
     let path = request.uri().path();
     let limit = if path.ends_with("/add-files") {
         app.settings.upload_bytes
+    } else if FORMS.contains(&path) {
+        FORM
     } else {
         BODY
     };
@@ -225,6 +252,7 @@ fn fhir_mounts(app: &App, kick_offs: &Counted) -> Router<Shared> {
 /// The admin API: for staff, from this server's own pages and those of named origins.
 fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
     let upload = DefaultBodyLimit::max(app.settings.upload_bytes);
+    let counted = || from_fn_with_state(logins.clone(), throttle::by_address);
     Router::new()
         .route("/admin/logout", get(staff_login::logout))
         .route("/admin/jobs", get(admin::jobs))
@@ -244,11 +272,17 @@ fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
             Router::new()
                 .route(
                     "/admin/login",
-                    post(staff_login::login)
-                        .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
+                    post(staff_login::login).route_layer(counted()),
                 )
-                .route("/admin/login/start", get(staff_login::start))
-                .route("/admin/login/callback", get(staff_login::returned))
+                .route(
+                    "/admin/login/start",
+                    get(staff_login::start).route_layer(counted()),
+                )
+                .route(
+                    "/admin/login/callback",
+                    get(staff_login::returned).route_layer(counted()),
+                )
+                .route_layer(DefaultBodyLimit::max(FORM))
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))

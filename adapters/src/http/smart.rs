@@ -161,7 +161,7 @@ impl FromRequest<Shared> for ClientForm {
         let Ok(Payload::Form(form)) = payload else {
             return Err(sent.refuse(&OAuthError::new(
                 OAuthErrorCode::InvalidRequest,
-                "Send the parameters as application/x-www-form-urlencoded, at most 1 MiB",
+                "Send the parameters as application/x-www-form-urlencoded, at most 64 KiB",
             )));
         };
         match ClientCredentials::read(authorization.as_deref(), pairs(&form)) {
@@ -182,8 +182,9 @@ pub async fn token(
     Extension(throttle): Extension<Arc<Throttle>>,
     asked: ClientForm,
 ) -> Response {
-    if let Some(client) = asked.credentials.client()
-        && let Err(TooOften(wait)) = throttle.clients.take(client.clone(), app.exports.now())
+    let client = asked.credentials.client();
+    if let Some(client) = client
+        && let Err(TooOften(wait)) = throttle.clients.check(client, app.exports.now())
     {
         return token_refused(wait);
     }
@@ -196,6 +197,11 @@ pub async fn token(
         }
         Err(error) => Err(error),
     };
+    // Only what was proven counts: anybody can name a client, and nobody uses up what is
+    // another's. Where the last one is taken in between, this one is still answered.
+    if let (Some(client), Ok(_)) = (client, &tokens) {
+        let _ = throttle.clients.take(client.clone(), app.exports.now());
+    }
     asked.sent.answer(tokens)
 }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Secret, SessionError, StaffRole};
-use ehi_core::ports::{Credentials, StaffAnswer, StaffPrompt};
+use ehi_core::ports::{Credentials, Proof, StaffAnswer, StaffPrompt};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -78,6 +78,16 @@ struct StaffWelcomePage<'a> {
     role: StaffRole,
 }
 
+/// Whether staff log in elsewhere. Nobody comes back to where nobody was sent away.
+async fn sends_away(app: &App) -> Result<(), Problem> {
+    let attempt = app.staff.attempt("")?;
+    match app.staff.prompt(&attempt, Proof::Any).await {
+        Ok(StaffPrompt::Password) => Err(Problem::not_found()),
+        // What is wrong there, the login itself tells.
+        Ok(StaffPrompt::Elsewhere(_)) | Err(_) => Ok(()),
+    }
+}
+
 /// `GET /admin/login/callback`: back from there.
 pub async fn returned(
     State(app): State<Shared>,
@@ -85,6 +95,9 @@ pub async fn returned(
     headers: HeaderMap,
     query: Query,
 ) -> Response {
+    if let Err(problem) = sends_away(&app).await {
+        return Page(problem).into_response();
+    }
     let cookie = Cookie::of_staff_attempt(&app);
     let Some(back) = elsewhere::back(cookie, &headers, &query) else {
         return Page(Problem::lost_login().again(START)).into_response();

@@ -47,7 +47,7 @@ pub struct RateLimits {
     pub logins_per_address: Quota,
     /// Token requests from one address.
     pub tokens_per_address: Quota,
-    /// Token requests of one client.
+    /// Tokens for one client: only those it got, as anybody can name it.
     pub tokens_per_client: Quota,
     /// Kick-offs from one address.
     pub kick_offs_per_address: Quota,
@@ -96,7 +96,7 @@ pub struct TooOften(pub Duration);
 pub struct Throttle {
     /// Polls of a job's status.
     pub polls: Buckets<JobId>,
-    /// Token requests of a client.
+    /// Tokens for a client.
     pub clients: Buckets<ClientId>,
     /// Kick-offs for a patient.
     pub patients: Buckets<PatientId>,
@@ -141,13 +141,26 @@ impl<K: Eq + Hash> Buckets<K> {
             self.make_room(&mut paid, now);
         }
         let until = paid.entry(key).or_insert(now);
-        let wait = ahead(*until, now).saturating_sub(self.most_ahead());
-        if !wait.is_zero() {
-            return Err(TooOften(wait));
-        }
+        self.may(*until, now)?;
         let one = (*until).max(now).saturating_add(self.share());
         *until = one.unwrap_or(Timestamp::MAX);
         Ok(())
+    }
+
+    /// Whether one may come now; nothing is counted.
+    pub fn check(&self, key: &K, now: Timestamp) -> Result<(), TooOften> {
+        let paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = paid.get(key).copied().unwrap_or(now);
+        self.may(until, now)
+    }
+
+    fn may(&self, until: Timestamp, now: Timestamp) -> Result<(), TooOften> {
+        let wait = ahead(until, now).saturating_sub(self.most_ahead());
+        if wait.is_zero() {
+            Ok(())
+        } else {
+            Err(TooOften(wait))
+        }
     }
 
     /// Who is not ahead has nothing to be remembered. Where that makes no room, those go who are

@@ -60,7 +60,7 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,
-            connections_per_address: 2_000,
+            connections_per_address: 500,
             handshake_time: Duration::from_secs(10),
             head_time: Duration::from_secs(30),
             body: Patience {

@@ -15,7 +15,7 @@ use ehi_core::ports::{Credentials, PatientAnswer, PatientPrompt, PatientSummary,
 use super::super::cookie::{Cookie, Forget};
 use super::super::elsewhere;
 use super::super::error::{Page, Problem};
-use super::super::extract::{PatientCookie, Payload, Query, field};
+use super::super::extract::{PatientCookie, PatientForm, Query, field};
 use super::super::smart::redirect;
 use super::super::{App, Shared};
 use super::{CSRF_FIELD, render};
@@ -148,17 +148,14 @@ fn login_url(query: &str) -> String {
 /// `POST /patient-login`
 pub async fn log_in(
     State(app): State<Shared>,
-    cookie: PatientCookie,
     query: Query,
     uri: Uri,
-    payload: Result<Payload, Problem>,
+    PatientForm { cookie, fields }: PatientForm,
 ) -> Result<Response, Page> {
-    let form = sent_form(payload?)?;
-    let before = cookie.guarded(field(&form, CSRF_FIELD))?;
     let text = uri.query().unwrap_or_default();
-    let logged_in = match answer(&form) {
+    let logged_in = match answer(&fields) {
         Some(answer) => {
-            let (before, origin) = (Some(before), &cookie.origin);
+            let (before, origin) = (cookie.secret.as_ref(), &cookie.origin);
             app.patients.log_in(answer, before, origin).await
         }
         None => Err(SessionError::Refused),
@@ -177,6 +174,16 @@ pub async fn log_in(
     }
 }
 
+/// Whether patients log in elsewhere. Nobody comes back to where nobody was sent away.
+async fn sends_away(app: &App) -> Result<(), Problem> {
+    let attempt = app.patients.attempt("")?;
+    match app.patients.prompt(&attempt, Proof::Any).await {
+        Ok(PatientPrompt::Pick(_) | PatientPrompt::Password) => Err(Problem::not_found()),
+        // What is wrong there, the login itself tells.
+        Ok(PatientPrompt::Elsewhere(_)) | Err(_) => Ok(()),
+    }
+}
+
 /// `GET /patient-login/callback`: back from where patients log in.
 pub async fn returned(
     State(app): State<Shared>,
@@ -184,6 +191,9 @@ pub async fn returned(
     headers: HeaderMap,
     query: Query,
 ) -> Response {
+    if let Err(problem) = sends_away(&app).await {
+        return Page(problem).into_response();
+    }
     let attempt_cookie = Cookie::of_patient_attempt(&app);
     let Some(back) = elsewhere::back(attempt_cookie, &headers, &query) else {
         return Page(Problem::lost_login().again("/patient-login")).into_response();
@@ -221,11 +231,9 @@ fn refusal(error: SessionError, query: &str) -> Problem {
 /// `POST /patient-logout`
 pub async fn log_out(
     State(app): State<Shared>,
-    cookie: PatientCookie,
-    payload: Result<Payload, Problem>,
+    PatientForm { cookie, .. }: PatientForm,
 ) -> Result<Response, Page> {
-    let form = sent_form(payload?)?;
-    let secret = cookie.guarded(field(&form, CSRF_FIELD))?;
+    let secret = cookie.any()?;
     match app.patients.log_out(secret, &cookie.origin).await {
         // Whoever was logged out before is logged out.
         Ok(()) | Err(SessionError::None) => {}
@@ -279,13 +287,10 @@ pub async fn consent(
 /// `POST /authorize-app`
 pub async fn decide(
     State(app): State<Shared>,
-    cookie: PatientCookie,
     query: Query,
     uri: Uri,
-    payload: Result<Payload, Problem>,
+    PatientForm { cookie, fields }: PatientForm,
 ) -> Result<Response, Page> {
-    let form = sent_form(payload?)?;
-    cookie.guarded(field(&form, CSRF_FIELD))?;
     let request = match read_request(&app, &query).await? {
         Ok(request) => request,
         Err(elsewhere) => return Ok(elsewhere),
@@ -296,7 +301,7 @@ pub async fn decide(
         let way = login_url(uri.query().unwrap_or_default());
         return Err(Problem::unauthorized(message).again(way).into());
     };
-    let to = match field(&form, "decision") {
+    let to = match field(&fields, "decision") {
         Some("allow") => app.authorization.consent(&request, &session).await?,
         Some("deny") => app.authorization.refuse(&request, &session).await?,
         _ => return Err(Problem::invalid("Please choose one of the two buttons.").into()),
@@ -315,15 +320,6 @@ async fn read_request(
         Err(AuthorizationError::Direct(error)) => Err(Problem::invalid(format!(
             "The app asked in a way this server does not accept: {error}. Please tell its makers."
         ))),
-    }
-}
-
-fn sent_form(payload: Payload) -> Result<Vec<(String, String)>, Problem> {
-    match payload {
-        Payload::Form(form) => Ok(form),
-        Payload::Empty | Payload::Json(_) => {
-            Err(Problem::invalid("Please send the form of the page."))
-        }
     }
 }
 
