@@ -468,7 +468,7 @@ async fn a_cookie_that_was_planted_before_the_login_opens_nothing_after_it() {
 #[tokio::test]
 async fn with_a_provider_nobody_gets_in_by_a_password_here() {
     let hospital = Hospital::open();
-    let staff = crate::staff::Staff::stranger(&hospital.server);
+    let staff = Staff::stranger(&hospital.server);
     staff.try_log_in("rita", "any").await.expect(401);
     let browser = Browser::new();
     let request = browser.request(reqwest::Method::POST, &hospital.patient_login());

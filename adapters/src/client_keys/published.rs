@@ -99,23 +99,22 @@ impl Published {
         if let Some(key) = fresh {
             return Ok(key);
         }
-        let outcome = match place.recently_tried(self.clock.now()) {
-            Some(outcome) => outcome,
-            None => {
-                let (fetch, clock) = (self.fetch.clone(), self.clock.clone());
-                let (client, uri) = (client.clone(), uri.clone());
-                // Whoever asked may hang up. The fetch goes on and is remembered, so that nobody
-                // brings about more of them that way.
-                let fetched = tokio::spawn(async move {
-                    let outcome = place.fetch(&fetch, &*clock, &client, &uri).await;
-                    (place, outcome)
-                });
-                let fetched = fetched.await;
-                let outcome;
-                (place, outcome) =
-                    fetched.map_err(|error| AssertionError::Unavailable(error.into()))?;
-                outcome
-            }
+        let outcome = if let Some(outcome) = place.recently_tried(self.clock.now()) {
+            outcome
+        } else {
+            let (fetch, clock) = (self.fetch.clone(), self.clock.clone());
+            let (client, uri) = (client.clone(), uri.clone());
+            // Whoever asked may hang up. The fetch goes on and is remembered, so that nobody
+            // brings about more of them that way.
+            let fetched = tokio::spawn(async move {
+                let outcome = place.fetch(&fetch, &*clock, &client, &uri).await;
+                (place, outcome)
+            });
+            let fetched = fetched.await;
+            let outcome;
+            (place, outcome) =
+                fetched.map_err(|error| AssertionError::Unavailable(error.into()))?;
+            outcome
         };
         let kept_for = match outcome {
             Outcome::Fetched => FRESH,

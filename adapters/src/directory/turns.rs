@@ -22,7 +22,7 @@ pub(super) type Blocks = Vec<Block>;
 /// Who may check a password now, and who may wait.
 #[derive(Debug)]
 pub(super) struct Turns {
-    turns: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     queue: Semaphore,
     spare: Arc<Mutex<Vec<Blocks>>>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new(at_once: usize, waiting: usize) -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(at_once)),
+            free: Arc::new(Semaphore::new(at_once)),
             queue: Semaphore::new(waiting),
             spare: Arc::default(),
         }
@@ -58,18 +58,14 @@ impl Turns {
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, LoginError> {
-        match self.turns.clone().try_acquire_owned() {
+        match self.free.clone().try_acquire_owned() {
             Ok(turn) => Ok(turn),
             Err(TryAcquireError::Closed) => Err(unavailable(TryAcquireError::Closed)),
             Err(TryAcquireError::NoPermits) => {
                 let _place = self.queue.try_acquire().map_err(|_| {
                     LoginError::Unavailable("too many passwords wait to be checked".into())
                 })?;
-                self.turns
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(unavailable)
+                self.free.clone().acquire_owned().await.map_err(unavailable)
             }
         }
     }
@@ -145,7 +141,7 @@ mod tests {
         begun.await.unwrap();
         asked.abort();
         assert!(asked.await.unwrap_err().is_cancelled());
-        assert_eq!(turns.turns.available_permits(), 0, "it is still at work");
+        assert_eq!(turns.free.available_permits(), 0, "it is still at work");
         drop(go);
         let memory = turns.take(|blocks| blocks.len()).await.unwrap();
         assert_eq!(memory, 1, "the memory of the first is used again");

@@ -61,12 +61,11 @@ pub fn router_with(app: App, own: Router) -> Router {
     let logins = counted(rates.logins_per_address);
     let tokens_asked = counted(rates.tokens_per_address);
     let short = DefaultBodyLimit::max(FORM);
-    let forms = from_fn_with_state(app.clone(), cors::guard_forms);
     let tokens = Router::new()
         .merge(fhir_mounts(&app, &counted(rates.kick_offs_per_address)))
         .route(
             "/jobs/{job}",
-            post(export::customise).route_layer(forms.clone()),
+            post(export::customise).route_layer(from_fn_with_state(app.clone(), cors::guard_forms)),
         )
         .route(
             "/jobs/{job}/status",
@@ -98,28 +97,6 @@ pub fn router_with(app: App, own: Router) -> Router {
         .route("/auth/jwks.json", get(smart::jwks))
         .method_not_allowed_fallback(error::wrong_method)
         .layer(cors::any_origin(&app));
-    let browsers = Router::new()
-        .route("/jobs/{job}/customize", get(export::form))
-        .route("/auth/authorize", get(smart::authorize))
-        .route(
-            "/patient-login",
-            post(pages::log_in)
-                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address))
-                .get(pages::login),
-        )
-        .route(
-            "/patient-login/callback",
-            get(pages::returned)
-                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
-        )
-        .route("/patient-logout", post(pages::log_out))
-        .route("/authorize-app", get(pages::consent).post(pages::decide))
-        .route_layer(forms)
-        .route_layer(short)
-        .route("/documentation", get(pages::documentation))
-        .route("/assets/ehi.css", get(pages::stylesheet))
-        .route("/assets/icon.svg", get(pages::icon))
-        .method_not_allowed_fallback(error::wrong_method);
     // For servers, not for pages: no other origin may read the answer.
     let servers = Router::new()
         .route(
@@ -136,7 +113,7 @@ pub fn router_with(app: App, own: Router) -> Router {
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()
         .merge(tokens)
-        .merge(browsers)
+        .merge(browsers(&app, &logins))
         .merge(servers)
         .merge(staff(&app, &logins))
         .merge(own.with_state(()))
@@ -160,6 +137,32 @@ pub fn router_with(app: App, own: Router) -> Router {
             SET_COOKIE,
         ]))
         .with_state(app)
+}
+
+/// What people's browsers open: pages, and the ways between them.
+fn browsers(app: &Shared, logins: &Counted) -> Router<Shared> {
+    Router::new()
+        .route("/jobs/{job}/customize", get(export::form))
+        .route("/auth/authorize", get(smart::authorize))
+        .route(
+            "/patient-login",
+            post(pages::log_in)
+                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address))
+                .get(pages::login),
+        )
+        .route(
+            "/patient-login/callback",
+            get(pages::returned)
+                .route_layer(from_fn_with_state(logins.clone(), throttle::by_address)),
+        )
+        .route("/patient-logout", post(pages::log_out))
+        .route("/authorize-app", get(pages::consent).post(pages::decide))
+        .route_layer(from_fn_with_state(app.clone(), cors::guard_forms))
+        .route_layer(DefaultBodyLimit::max(FORM))
+        .route("/documentation", get(pages::documentation))
+        .route("/assets/ehi.css", get(pages::stylesheet))
+        .route("/assets/icon.svg", get(pages::icon))
+        .method_not_allowed_fallback(error::wrong_method)
 }
 
 /// Refuses a body that says it is too large before any of it is read. One that does not say how
