@@ -46,7 +46,8 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use edge::{
-    Edge, ForwardedBy, Patience, Proxies, Reload, ServeLimits, Tls, TlsError, TlsFiles, serve,
+    Edge, ForwardedBy, Framing, Malformed, Patience, Proxies, Reload, ServeLimits, Tls, TlsError,
+    TlsFiles, serve,
 };
 pub use router::{FHIR_MOUNTS, router, router_with};
 pub use throttle::{Quota, RateLimits};

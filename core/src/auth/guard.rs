@@ -19,11 +19,12 @@ use crate::ports::LoginError;
 pub struct Patience {
     /// Wrong passwords for one account from one place before anybody has to wait.
     pub free: u32,
-    /// Wrong passwords for one account from all places together before strangers have to wait.
+    /// Wrong passwords for one account from all places together before those that guessed before
+    /// have to wait for one another.
     pub free_everywhere: u32,
     /// The longest wait for the place the wrong passwords come from.
     pub longest: Duration,
-    /// The longest wait for others, who may be the account's owner.
+    /// The longest wait for all places that guessed, however many they are.
     pub longest_everywhere: Duration,
 }
 
@@ -47,9 +48,9 @@ const ENTRIES: usize = 20_000;
 /// Makes guessing passwords slow.
 ///
 /// After some wrong passwords for an account, the next attempt from the same place has to wait: one
-/// second, two, four and so on up to a minute. Many places that guess together make the others wait
-/// too, a few seconds at most; a place where the account's owner logged in before never waits for
-/// what others do. So an account can never be locked from outside. Unknown accounts are treated like
+/// second, two, four and so on up to a minute. Many places that guess together make one another wait
+/// too, a few seconds at most; a place that has not guessed yet, or where the account's owner
+/// logged in before, never waits for what others do. So an account can never be locked from outside. Unknown accounts are treated like
 /// known ones. Kept in memory by each server for itself, of bounded size.
 #[derive(Debug)]
 pub struct LoginGuard {
@@ -152,7 +153,7 @@ impl LoginGuard {
         now: Timestamp,
     ) -> Result<Attempt, Duration> {
         let account = Account(Sha256::digest(username).into());
-        let place = address.map(Network::of);
+        let place = address.map(Network::site);
         let mut seen = self.seen();
         make_room(&mut seen.here, now);
         make_room(&mut seen.everywhere, now);
@@ -166,9 +167,11 @@ impl LoginGuard {
         }
         let patience = self.patience;
         let wait = mine.wait(patience.free, patience.longest, now).or_else(|| {
-            let strangers = !mine.owners;
+            // What others guess elsewhere is no reason to keep out who did not guess here: it may
+            // be the owner.
+            let guessed_here = !mine.owners && mine.wrong > 0;
             let wait = all.wait(patience.free_everywhere, patience.longest_everywhere, now);
-            wait.filter(|_| strangers)
+            wait.filter(|_| guessed_here)
         });
         if let Some(wait) = wait {
             return Err(wait);

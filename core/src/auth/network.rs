@@ -10,10 +10,20 @@ pub struct Network(IpAddr);
 impl Network {
     /// The network of an address.
     pub fn of(address: IpAddr) -> Self {
+        Self::within(address, 64)
+    }
+
+    /// The site an address is in: with IPv6 a whole /56, which is what a home is given.
+    pub fn site(address: IpAddr) -> Self {
+        Self::within(address, 56)
+    }
+
+    fn within(address: IpAddr, bits: u32) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IpAddr::V4(address)),
             IpAddr::V6(address) => {
-                let prefix = address.to_bits() >> 64 << 64;
+                let rest = 128 - bits;
+                let prefix = address.to_bits() >> rest << rest;
                 Self(IpAddr::V6(Ipv6Addr::from_bits(prefix)))
             }
         }
@@ -31,5 +41,8 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        let site = |text: &str| Network::site(text.parse().unwrap());
+        assert_eq!(site("2001:db8:1:200::1"), site("2001:db8:1:2ff::1"));
+        assert_ne!(site("2001:db8:1:200::1"), site("2001:db8:1:300::1"));
     }
 }

@@ -19,6 +19,7 @@ mod stream;
 mod tls;
 
 pub use forwarded::{ForwardedBy, Proxies};
+pub use framing::{Framing, Malformed};
 pub use pace::Patience;
 pub use serve::{Edge, ServeLimits, serve};
 pub use tls::{Reload, Tls, TlsError, TlsFiles};
