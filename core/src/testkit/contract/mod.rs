@@ -2,7 +2,7 @@
 //!
 //! An adapter of your own is proved in three lines:
 //!
-//! ```ignore
+//! ```text
 //! async fn fresh() -> (MyJobs, TempDir) { … }   // an empty store, and what has to live as long
 //! ehi_core::job_store_contract!(fresh());
 //! ```
