@@ -35,7 +35,7 @@ use crate::edge::RequestLimits;
 /// What one deployment differs in from another.
 pub struct Parts {
     /// Where jobs, grants, sessions and the audit log are kept.
-    pub storage: Storage,
+    pub stores: Stores,
     /// The public URL.
     pub base: Url,
     /// Where records come from.
@@ -109,6 +109,7 @@ pub fn key_folder(data: &Path) -> PathBuf {
 }
 
 /// The stores of jobs, grants and sessions, and the audit log.
+#[derive(Clone)]
 pub struct Stores {
     jobs: Arc<dyn JobStore>,
     sessions: Arc<dyn SessionStore>,
@@ -208,7 +209,7 @@ impl Ports {
         Ok(Self {
             clock,
             entropy: Arc::new(SystemEntropy),
-            stores: Stores::open(&parts.storage, data).await?,
+            stores: parts.stores.clone(),
             files: Arc::new(files),
             keys: Arc::new(keys),
             assertions: Arc::new(assertions),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use ehi_adapters::directory::{
-    AuthMethod, DirectoryEdit, DirectoryFile, Lifetime, Registration, hash_password,
+    AuthMethod, Directory, DirectoryEdit, Lifetime, Registration, hash_password,
 };
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::auth::{
@@ -203,9 +203,9 @@ fn read_jwks(file: &Path) -> Result<serde_json::Value, Failure> {
 }
 
 fn list(config: &Configured) -> Result<(), Failure> {
-    let file = DirectoryFile::open(&config.read()?.directory, std::sync::Arc::new(SystemClock))
+    let directory = Directory::read(&config.read()?.directory)
         .map_err(|error| Failure::because("the directory cannot be used", error))?;
-    for client in file.current().clients() {
+    for client in directory.clients() {
         say(&line(client));
     }
     Ok(())

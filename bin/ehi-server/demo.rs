@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::Failure;
-use crate::app::{Parts, Times, wire};
+use crate::app::{Parts, Stores, Times, wire};
 use crate::config::origin;
 use crate::database::{DatabaseUrl, Storage};
 use crate::edge::RequestLimits;
@@ -155,7 +155,7 @@ async fn run_on(
     let base = Url::parse(&format!("http://{address}"))
         .map_err(|error| Failure::because("the address is no URL", error))?;
     let parts = Parts {
-        storage,
+        stores: Stores::open(&storage, data).await?,
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
         staff_login: directory.clone(),

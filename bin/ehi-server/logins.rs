@@ -25,7 +25,7 @@ pub struct Logins {
 impl Logins {
     /// Those that the configuration names. Where it names none, the directory has to know
     /// somebody.
-    pub fn open(config: &Config, directory: &Arc<DirectoryFile>) -> Result<Self, Failure> {
+    pub async fn open(config: &Config, directory: &Arc<DirectoryFile>) -> Result<Self, Failure> {
         let callback = |path: &str| {
             let url = config.public_url.join(path);
             url.map_err(|error| Failure::because("public_url cannot be used", error))
@@ -36,7 +36,7 @@ impl Logins {
                 let login = OidcPatients::open(login.clone(), callback, Arc::new(SystemClock));
                 Arc::new(login.map_err(|error| unusable("patient_login", error))?)
             }
-            None if directory.current().has_patients() => directory.clone(),
+            None if directory.current().await.has_patients() => directory.clone(),
             None => return Err(nobody(config, "patient", "no patient could log in")),
         };
         let staff: Arc<dyn StaffLogin> = match &config.staff_login {
@@ -45,7 +45,7 @@ impl Logins {
                 let login = OidcStaff::open(login.clone(), callback, Arc::new(SystemClock));
                 Arc::new(login.map_err(|error| unusable("staff_login", error))?)
             }
-            None if directory.current().has_staff() => directory.clone(),
+            None if directory.current().await.has_staff() => directory.clone(),
             None => return Err(nobody(config, "staff", "nobody could release an export")),
         };
         let home = config.staff_login.as_ref();

@@ -8,7 +8,7 @@ use ehi_adapters::http::router;
 use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
-use crate::app::{Parts, wire};
+use crate::app::{Parts, Stores, wire};
 use crate::database::{Configured, Storage};
 use crate::logins::Logins;
 use crate::{sources, start};
@@ -27,18 +27,20 @@ pub struct ServeArguments {
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = arguments.server.read()?;
-    let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
+    let stores = Stores::open(&Storage::Database(config.database()), &config.data).await?;
+    let (clock, audit) = (Arc::new(SystemClock), stores.audit.clone());
+    let file = DirectoryFile::open(&config.directory, clock, audit)
         .map_err(|error| Failure::because("the directory cannot be used", error))?;
-    if !file.current().has_clients() {
+    if !file.current().await.has_clients() {
         let file = config.directory.display();
         let message = format!("{file} has no [[client]]: no app could ask for anything");
         return Err(Failure::new(message));
     }
     let directory = Arc::new(file);
-    let logins = Logins::open(&config, &directory)?;
+    let logins = Logins::open(&config, &directory).await?;
     let source = sources::open(&config.records).await?;
     let parts = Parts {
-        storage: Storage::Database(config.database()),
+        stores,
         base: config.public_url.clone(),
         source,
         clients: directory,

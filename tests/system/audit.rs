@@ -4,10 +4,10 @@ use std::fs;
 use std::process::Output;
 
 use reqwest::Method;
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, ORIGIN};
 use serde_json::Value;
 
-use crate::app::{App, AuthorizeRequest, authorize};
+use crate::app::{App, AuthorizeRequest, CLIENT, authorize};
 use crate::browser::{Browser, http, send};
 use crate::export::{in_review, resources};
 use crate::patients::{ANNA, BEN, Records};
@@ -109,6 +109,52 @@ async fn what_everybody_did_is_remembered_with_who_where_and_when() {
     assert_eq!(approved[0]["actor"]["staff"], USER);
     let text = entries.to_string();
     assert!(!text.contains("letter") && !text.contains("Anna"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_refused_before_anything_begins_is_remembered_too() {
+    let server = Server::demo(&Records::small());
+    let staff = Staff::log_in(&server).await;
+    let app = App::connect(&server, ANNA).await;
+    let job = in_review(&app).await;
+    let revoke = [("token", app.token.as_str()), ("client_id", CLIENT)];
+    send(http().post(server.url("/auth/revoke")).form(&revoke))
+        .await
+        .expect(200);
+    app.status(&job).await.expect(401);
+    let stranger = http().get(server.url(&format!("/jobs/{}/status", job.id)));
+    send(stranger.bearer_auth("made-up")).await.expect(401);
+    let approve = server.url(&format!("/admin/jobs/{}/approve", job.id));
+    let foreign =
+        (staff.browser.request(Method::POST, &approve)).header(ORIGIN, "https://evil.example");
+    staff.browser.send(foreign).await.expect(403);
+    let filter = format!("/admin/audit?outcome=refused&job={}", job.id);
+    let entries = staff.get(&filter).await.expect(200).json();
+    assert_eq!(
+        actions(&entries),
+        ["approve refused", "view refused", "view refused"]
+    );
+    let actors: Vec<_> = (entries.as_array().unwrap().iter())
+        .map(|entry| entry["actor"].to_string())
+        .collect();
+    let client = format!("{{\"client\":\"{}\"}}", CLIENT);
+    assert_eq!(actors, ["\"unknown\"", "\"unknown\"", client.as_str()]);
+    assert_eq!(entries[2]["patient"], ANNA);
+}
+
+#[tokio::test]
+async fn whoever_is_refused_again_and_again_does_not_fill_the_log() {
+    let server = Server::demo(&Records::small());
+    let staff = Staff::log_in(&server).await;
+    let url = server.url("/jobs/00000000-0000-4000-8000-000000000000/status");
+    for _ in 0..100 {
+        send(http().get(&url).bearer_auth("made-up"))
+            .await
+            .expect(401);
+    }
+    let entries = staff.get("/admin/audit?action=view&outcome=refused").await;
+    let remembered = actions(&entries.expect(200).json()).len();
+    assert!((30..60).contains(&remembered), "{remembered}");
 }
 
 #[tokio::test]

@@ -121,6 +121,16 @@ async fn tokens_and_kick_offs_are_limited() {
     let answer = refresh(&server, "nonsense").await;
     wait(&answer);
     answer.expect_oauth(429, "temporarily_unavailable");
+    // Each is remembered, with whom it was for where that is known.
+    let log = server.log();
+    let refused = |action: &str, more: &str| {
+        let entry = format!("\"action\":\"{action}\",\"outcome\":\"refused\"{more}}}");
+        log.lines().filter(|line| line.contains(&entry)).count()
+    };
+    let patient = format!(",\"patient\":\"{ANNA}\"");
+    assert_eq!(refused("kick-off", &patient), 1);
+    assert_eq!(refused("kick-off", ""), 1);
+    assert_eq!(refused("issue-token", ""), 10);
     // What nobody limits goes on.
     send(http().get(server.url("/fhir/metadata")))
         .await

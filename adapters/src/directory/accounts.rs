@@ -50,6 +50,11 @@ impl<T: Clone + Debug> Accounts<T> {
         self.by_name.is_empty()
     }
 
+    /// All of them.
+    pub(super) fn by_name(&self) -> &HashMap<String, (Arc<str>, T)> {
+        &self.by_name
+    }
+
     /// Who has this name, proven or not.
     pub(super) fn get(&self, username: &str) -> Option<&T> {
         self.by_name.get(username).map(|(_, who)| who)

@@ -3,19 +3,21 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ehi_core::auth::{Client, ClientId, LoginAttempt, StaffMember, StaffName};
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
-    ClientRegistry, Clock, LoginError, PatientAnswer, PatientLogin, PatientPrompt, Proof,
-    StaffAnswer, StaffLogin, StaffPrompt, Standing, StoreError,
+    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, LoginError, PatientAnswer,
+    PatientLogin, PatientPrompt, Proof, StaffAnswer, StaffLogin, StaffPrompt, Standing, StoreError,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
+use tokio::sync::Mutex;
 
+use super::changes::Change;
 use super::{Directory, DirectoryError};
 
 /// How often the file is looked at, while somebody asks.
@@ -33,12 +35,13 @@ pub enum DirectoryFileError {
     Directory(PathBuf, #[source] DirectoryError),
 }
 
-/// A directory file. What is changed in it counts from about a second later; a change that makes
-/// no sense is told in the log, and the directory stays as it was.
+/// A directory file. What is changed in it counts from about a second later, once the audit log has
+/// it; a change that makes no sense is told in the log, and the directory stays as it was.
 #[derive(Debug)]
 pub struct DirectoryFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
+    audit: Arc<dyn AuditLog>,
     state: Mutex<State>,
 }
 
@@ -69,27 +72,40 @@ impl Stamp {
     }
 }
 
+impl Directory {
+    /// Reads a directory file.
+    pub fn read(path: &Path) -> Result<Self, DirectoryFileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| DirectoryFileError::Read(path.to_owned(), error))?;
+        Self::parse(&text).map_err(|error| DirectoryFileError::Directory(path.to_owned(), error))
+    }
+}
+
 impl DirectoryFile {
     /// Reads the file.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, DirectoryFileError> {
+    pub fn open(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        audit: Arc<dyn AuditLog>,
+    ) -> Result<Self, DirectoryFileError> {
         // The stamp first: a change in between is then noticed later.
         let seen =
             Stamp::of(path).map_err(|error| DirectoryFileError::Read(path.to_owned(), error))?;
         Ok(Self {
             state: Mutex::new(State {
-                directory: Arc::new(read(path)?),
+                directory: Arc::new(Directory::read(path)?),
                 seen: Some(seen),
                 looked: clock.now(),
             }),
             path: path.to_owned(),
             clock,
+            audit,
         })
     }
 
     /// The directory as the file has it now.
-    pub fn current(&self) -> Arc<Directory> {
-        // A panic while the lock was held cannot leave the state half-changed.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub async fn current(&self) -> Arc<Directory> {
+        let mut state = self.state.lock().await;
         let now = self.clock.now();
         let early = state
             .looked
@@ -102,37 +118,63 @@ impl DirectoryFile {
         state.looked = now;
         let stamp = Stamp::of(&self.path).ok();
         if stamp != state.seen {
-            let read = read(&self.path);
-            // What could not be read may be readable at the next look, unchanged as it is: nobody
-            // who was removed stays for that. What makes no sense is told once.
-            let unread = matches!(&read, Err(DirectoryFileError::Read(_, error)) if error.kind() != io::ErrorKind::InvalidData);
-            if stamp.is_none() || !unread {
-                state.seen = stamp;
-            }
-            match read {
-                Ok(directory) => {
-                    state.directory = Arc::new(directory);
-                    tracing::info!(file = %self.path.display(), "the directory has changed and was read anew");
-                }
-                Err(error) => {
-                    tracing::error!(file = %self.path.display(), error = &error as &dyn std::error::Error, "the directory has changed and cannot be used: it stays as it was");
-                }
-            }
+            self.look(&mut state, stamp).await;
         }
         state.directory.clone()
     }
-}
 
-fn read(path: &Path) -> Result<Directory, DirectoryFileError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| DirectoryFileError::Read(path.to_owned(), error))?;
-    Directory::parse(&text).map_err(|error| DirectoryFileError::Directory(path.to_owned(), error))
+    async fn look(&self, state: &mut State, stamp: Option<Stamp>) {
+        let read = Directory::read(&self.path);
+        // What could not be read may be readable at the next look, unchanged as it is: nobody
+        // who was removed stays for that. What makes no sense is told once.
+        let unread = matches!(&read, Err(DirectoryFileError::Read(_, error)) if error.kind() != io::ErrorKind::InvalidData);
+        let file = self.path.display();
+        match read {
+            Ok(directory) => {
+                if let Err(error) = self.remember(&state.directory, &directory).await {
+                    tracing::error!(%file, error = &error as &dyn std::error::Error, "the directory has changed and the audit log cannot be written: it stays as it was for now");
+                    return;
+                }
+                state.directory = Arc::new(directory);
+                tracing::info!(%file, "the directory has changed and was read anew");
+            }
+            Err(error) => {
+                tracing::error!(%file, error = &error as &dyn std::error::Error, "the directory has changed and cannot be used: it stays as it was");
+            }
+        }
+        if stamp.is_none() || !unread {
+            state.seen = stamp;
+        }
+    }
+
+    /// Writes into the audit log who is new, gone or another now.
+    async fn remember(&self, before: &Directory, after: &Directory) -> Result<(), StoreError> {
+        for change in before.changes(after) {
+            let event = By::server().did(Action::ChangeDirectory, self.clock.now());
+            let event = match change {
+                Change::Client(client) => AuditEvent {
+                    client: Some(client),
+                    ..event
+                },
+                Change::Staff(account) => AuditEvent {
+                    account: Some(account),
+                    ..event
+                },
+                Change::Patient(patient) => AuditEvent {
+                    patient: Some(patient),
+                    ..event
+                },
+            };
+            self.audit.append(&event).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl ClientRegistry for DirectoryFile {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        self.current().client(id).await
+        self.current().await.client(id).await
     }
 
     async fn verify_secret(
@@ -140,7 +182,7 @@ impl ClientRegistry for DirectoryFile {
         id: &ClientId,
         secret: &SecretString,
     ) -> Result<bool, StoreError> {
-        self.current().verify_secret(id, secret).await
+        self.current().await.verify_secret(id, secret).await
     }
 }
 
@@ -151,15 +193,15 @@ impl StaffLogin for DirectoryFile {
         attempt: &LoginAttempt,
         proof: Proof,
     ) -> Result<StaffPrompt, LoginError> {
-        StaffLogin::prompt(&*self.current(), attempt, proof).await
+        StaffLogin::prompt(&*self.current().await, attempt, proof).await
     }
 
     async fn verify(&self, answer: StaffAnswer) -> Result<StaffMember, LoginError> {
-        StaffLogin::verify(&*self.current(), answer).await
+        StaffLogin::verify(&*self.current().await, answer).await
     }
 
     async fn standing(&self, name: &StaffName) -> Result<Standing, LoginError> {
-        self.current().standing(name).await
+        self.current().await.standing(name).await
     }
 }
 
@@ -170,41 +212,87 @@ impl PatientLogin for DirectoryFile {
         attempt: &LoginAttempt,
         proof: Proof,
     ) -> Result<PatientPrompt, LoginError> {
-        PatientLogin::prompt(&*self.current(), attempt, proof).await
+        PatientLogin::prompt(&*self.current().await, attempt, proof).await
     }
 
     async fn verify(&self, answer: PatientAnswer) -> Result<PatientId, LoginError> {
-        PatientLogin::verify(&*self.current(), answer).await
+        PatientLogin::verify(&*self.current().await, answer).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ehi_core::testkit::{FixedClock, at};
+    use ehi_core::ports::MockAuditLog;
+    use ehi_core::testkit::{FixedClock, RecordedAudit, at};
 
     use super::*;
 
-    #[test]
-    fn a_change_that_cannot_be_read_is_tried_again_and_one_that_makes_no_sense_is_not() {
+    #[tokio::test]
+    async fn a_change_that_cannot_be_read_is_tried_again_and_one_that_makes_no_sense_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("directory.toml");
         std::fs::write(&path, "").unwrap();
         let clock = Arc::new(FixedClock::at(at(0)));
-        let live = DirectoryFile::open(&path, clock.clone()).unwrap();
-        let seen = |second| {
+        let live =
+            DirectoryFile::open(&path, clock.clone(), Arc::new(RecordedAudit::default())).unwrap();
+        let seen = async |second| {
             clock.set(at(second));
-            live.current();
-            live.state.lock().unwrap().seen
+            live.current().await;
+            live.state.lock().await.seen
         };
-        let before = seen(1);
+        let before = seen(1).await;
         // A folder in its place has a stamp and cannot be read.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert_eq!(seen(2), before);
+        assert_eq!(seen(2).await, before);
         std::fs::remove_dir(&path).unwrap();
         for (second, broken) in [(3, &b"nonsense ["[..]), (4, b"\xff")] {
             std::fs::write(&path, broken).unwrap();
-            assert_eq!(seen(second), Stamp::of(&path).ok());
+            assert_eq!(seen(second).await, Stamp::of(&path).ok());
         }
+    }
+
+    const CLIENT: &str =
+        "[[client]]\nid = 'one'\nname = 'One'\nredirect_uris = ['https://one.example/cb']\n";
+
+    #[tokio::test]
+    async fn whom_a_change_concerns_is_remembered_before_it_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.toml");
+        std::fs::write(&path, "").unwrap();
+        let clock = Arc::new(FixedClock::at(at(0)));
+        let audit = Arc::new(RecordedAudit::default());
+        let live = DirectoryFile::open(&path, clock.clone(), audit.clone()).unwrap();
+        std::fs::write(&path, CLIENT).unwrap();
+        clock.set(at(1));
+        assert!(live.current().await.has_clients());
+        std::fs::write(&path, "").unwrap();
+        clock.set(at(2));
+        assert!(!live.current().await.has_clients());
+        let told =
+            |event: &AuditEvent| (event.action, event.client.as_ref().map(ToString::to_string));
+        let once = (Action::ChangeDirectory, Some("one".to_owned()));
+        let events = audit.events();
+        assert_eq!(
+            events.iter().map(told).collect::<Vec<_>>(),
+            [once.clone(), once]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_change_that_cannot_be_remembered_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.toml");
+        std::fs::write(&path, "").unwrap();
+        let clock = Arc::new(FixedClock::at(at(0)));
+        let mut audit = MockAuditLog::new();
+        (audit.expect_append().times(1)).returning(|_| Err(StoreError::unavailable("disk full")));
+        (audit.expect_append()).returning(|_| Ok(()));
+        let live = DirectoryFile::open(&path, clock.clone(), Arc::new(audit)).unwrap();
+        std::fs::write(&path, CLIENT).unwrap();
+        clock.set(at(1));
+        assert!(!live.current().await.has_clients());
+        clock.set(at(2));
+        assert!(live.current().await.has_clients());
     }
 }

@@ -25,6 +25,7 @@
 //! ```
 
 mod accounts;
+mod changes;
 mod edit;
 mod live;
 mod registration;

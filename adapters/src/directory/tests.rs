@@ -10,7 +10,7 @@ use argon2::password_hash::phc::PasswordHash;
 use ehi_core::auth::{
     ClientAuthentication, ClientKeys, Introspects, LoopbackRedirects, Quirk, Scope,
 };
-use ehi_core::testkit::{FixedClock, at};
+use ehi_core::testkit::{FixedClock, RecordedAudit, at};
 use tempfile::TempDir;
 
 use super::accounts::NOBODY;
@@ -297,7 +297,8 @@ async fn a_changed_file_counts_and_a_broken_one_does_not() {
     let (_folder, path) = file();
     put(&path, &ONE.replace("HASH", NOBODY));
     let clock = Arc::new(FixedClock::at(at(0)));
-    let live = DirectoryFile::open(&path, clock.clone()).unwrap();
+    let live =
+        DirectoryFile::open(&path, clock.clone(), Arc::new(RecordedAudit::default())).unwrap();
     let known = async |client: &str| live.client(&id(client)).await.unwrap().is_some();
     assert!(known("one").await && !known("two").await);
 

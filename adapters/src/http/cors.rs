@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Admin, Problem, by_path};
+use super::refusals::Refused;
 use super::{App, Shared};
 
 /// What an app needs to read of an answer.
@@ -66,7 +67,8 @@ pub async fn guard_changes(State(app): State<Shared>, request: Request, next: Ne
     let refused = changes && (sender == Sender::Foreign || unprotected);
     if refused || is_embedded(request.headers()) {
         let message = "This call came from a page of another site. Name its origin in the configuration if it may.";
-        return Admin(Problem::forbidden(message)).into_response();
+        let problem = Problem::forbidden(message).remembered(Refused::unknown());
+        return Admin(problem).into_response();
     }
     next.run(request).await
 }
@@ -79,7 +81,8 @@ pub async fn guard_forms(State(app): State<Shared>, request: Request, next: Next
     let foreign = Sender::of(request.headers(), &app) == Sender::Foreign;
     if is_change(request.method()) && !by_token && foreign {
         let message = "This form was sent by a page of another site. Please begin at the app or page you came from.";
-        return by_path(request.uri().path(), Problem::forbidden(message));
+        let problem = Problem::forbidden(message).remembered(Refused::unknown());
+        return by_path(request.uri().path(), problem);
     }
     next.run(request).await
 }

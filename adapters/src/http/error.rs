@@ -13,6 +13,7 @@ use ehi_core::ports::StoreError;
 use serde_json::json;
 
 use super::pages;
+use super::refusals::Refused;
 
 /// The media type of FHIR in JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -27,6 +28,8 @@ pub struct Problem {
     retry: Option<Duration>,
     /// Where a person can try again.
     again: Option<String>,
+    /// Who was refused, where the audit log is to remember it.
+    refused: Option<Box<Refused>>,
 }
 
 impl Problem {
@@ -37,7 +40,14 @@ impl Problem {
             message: message.into(),
             retry: None,
             again: None,
+            refused: None,
         }
+    }
+
+    /// The same, to be remembered.
+    pub fn remembered(self, refused: Refused) -> Self {
+        let refused = Some(Box::new(refused));
+        Self { refused, ..self }
     }
 
     /// The same, with a link for people who want to try again.
@@ -122,6 +132,9 @@ impl Problem {
         *response.status_mut() = self.status;
         if let Some(wait) = self.retry {
             response.headers_mut().extend([Self::retry_after(wait)]);
+        }
+        if let Some(refused) = &self.refused {
+            response.extensions_mut().insert(Refused::clone(refused));
         }
         response
     }

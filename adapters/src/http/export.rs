@@ -20,6 +20,7 @@ use super::cookie::http_date;
 use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
 use super::extract::{Bearer, Job, Path, PatientCookie, Payload, Query, field};
 use super::pages::{self, choices_from_form};
+use super::refusals::Refused;
 use super::throttle::Throttle;
 use super::{App, Shared, range, smart, views};
 
@@ -61,7 +62,8 @@ pub async fn kick_off(
         Subject::Patient(own) => own,
         Subject::System => &patient,
     };
-    throttle.patients.take(whose.clone(), app.exports.now())?;
+    (throttle.patients.take(whose.clone(), app.exports.now()))
+        .map_err(|too_often| too_often.problem(Refused::with_access(&access)))?;
     let choices = asked_choices(&payload?)?;
     let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
     let request = url::Url::parse(&app.exports.links().at(&path))
@@ -140,7 +142,8 @@ pub async fn status(
     Job(id): Job,
 ) -> Result<Response, Fhir> {
     let job = app.exports.job(&access, id).await?;
-    throttle.polls.take(id, app.exports.now())?;
+    (throttle.polls.take(id, app.exports.now()))
+        .map_err(|too_often| too_often.problem(Refused::with_access(&access)))?;
     Ok(match app.exports.status(&job) {
         JobStatus::InProgress {
             progress,

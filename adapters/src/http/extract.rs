@@ -9,7 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use ehi_core::auth::{Access, PatientSession, Secret, SessionError, is_csrf_token};
+use ehi_core::auth::{Access, PatientSession, Secret, SessionError, TokenError, is_csrf_token};
 use ehi_core::export::JobId;
 use ehi_core::fhir::IssueCode;
 use ehi_core::ports::{Origin, RequestId};
@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::cookie::Cookie;
 use super::error::{Fhir, Page, Problem, by_path};
 use super::pages::CSRF_FIELD;
+use super::refusals::Refused;
 use super::{App, Shared};
 
 /// The header by which the log names a request.
@@ -35,7 +36,15 @@ impl FromRequestParts<Shared> for Bearer {
         let token = bearer_token(&parts.headers).ok_or_else(|| {
             Problem::unauthorized("Send an access token: Authorization: Bearer …")
         })?;
-        Ok(Self(app.authorization.recognise(token, &origin).await?))
+        match app.authorization.recognise(token, &origin).await {
+            Ok(access) => Ok(Self(access)),
+            Err(error @ TokenError::Unavailable(_)) => Err(error.into()),
+            Err(error) => {
+                let holder = app.authorization.holder(token).await;
+                let refused = holder.map_or_else(Refused::unknown, Refused::with_token);
+                Err(Problem::from(error).remembered(refused).into())
+            }
+        }
     }
 }
 
@@ -260,6 +269,7 @@ fn unguarded() -> Problem {
     Problem::forbidden(
         "This form is too old or was not made by this server. Please go back, load the page again and repeat. Cookies have to be allowed.",
     )
+    .remembered(Refused::unknown())
 }
 
 /// A form of a patient's page, with the token of the cookie it was made for. From a browser

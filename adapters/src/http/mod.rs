@@ -30,6 +30,7 @@ mod headers;
 mod health;
 mod pages;
 mod range;
+mod refusals;
 mod router;
 mod smart;
 mod staff_login;

@@ -20,7 +20,9 @@ use super::error::Problem;
 use super::export::Mount;
 use super::throttle::{self, Counted, Throttle};
 use super::{App, Shared, TestKickoffs};
-use super::{admin, audit, cors, error, export, fhir, headers, health, pages, smart, staff_login};
+use super::{
+    admin, audit, cors, error, export, fhir, headers, health, pages, refusals, smart, staff_login,
+};
 
 /// The paths of all FHIR endpoints: what a token may be asked for.
 pub const FHIR_MOUNTS: [&str; 5] = [
@@ -118,6 +120,7 @@ pub fn router_with(app: App, own: Router) -> Router {
         .merge(staff(&app, &logins))
         .merge(own.with_state(()))
         .fallback(error::unknown_route)
+        .layer(from_fn_with_state(app.clone(), refusals::remember))
         .layer(Extension(Arc::new(Throttle::new(&rates))))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(app.clone(), refuse_large))

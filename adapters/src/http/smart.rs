@@ -22,7 +22,8 @@ use serde_json::json;
 use super::Shared;
 use super::error::{Fhir, Problem};
 use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
-use super::throttle::{Throttle, TooOften, token_refused};
+use super::refusals::Refused;
+use super::throttle::{Throttle, token_refused};
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -184,9 +185,9 @@ pub async fn token(
 ) -> Response {
     let client = asked.credentials.client();
     if let Some(client) = client
-        && let Err(TooOften(wait)) = throttle.clients.check(client, app.exports.now())
+        && let Err(too_often) = throttle.clients.check(client, app.exports.now())
     {
-        return token_refused(wait);
+        return token_refused(too_often, Refused::naming(client.clone()));
     }
     let tokens = match TokenRequest::from_pairs(pairs(&asked.form)) {
         Ok(request) => {

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::error::{Problem, by_path};
 use super::extract::ClientAddress;
+use super::refusals::{REMEMBERED, Refused};
 use super::{Shared, smart};
 
 /// How often something may be done: so many times at once, and again so many each minute.
@@ -100,6 +101,8 @@ pub struct Throttle {
     pub clients: Buckets<ClientId>,
     /// Kick-offs for a patient.
     pub patients: Buckets<PatientId>,
+    /// Refusals that are remembered.
+    pub refusals: Buckets<Network>,
 }
 
 impl Throttle {
@@ -109,6 +112,7 @@ impl Throttle {
             polls: Buckets::new(POLLS),
             clients: Buckets::new(limits.tokens_per_client),
             patients: Buckets::new(limits.kick_offs_per_patient),
+            refusals: Buckets::new(REMEMBERED),
         }
     }
 }
@@ -189,9 +193,11 @@ fn ahead(instant: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(instant.duration_since(now)).unwrap_or_default()
 }
 
-impl From<TooOften> for Problem {
-    fn from(TooOften(wait): TooOften) -> Self {
-        Self::too_often(wait)
+impl TooOften {
+    /// How it is told, and remembered.
+    pub fn problem(self, refused: Refused) -> Problem {
+        let Self(wait) = self;
+        Problem::too_often(wait).remembered(refused)
     }
 }
 
@@ -215,17 +221,20 @@ pub async fn by_address(
     });
     match taken {
         Ok(()) => next.run(request).await,
-        Err(TooOften(wait)) if request.uri().path() == "/auth/token" => token_refused(wait),
-        Err(too_often) => by_path(request.uri().path(), too_often.into()),
+        Err(too_often) if request.uri().path() == "/auth/token" => {
+            token_refused(too_often, Refused::unknown())
+        }
+        Err(too_often) => by_path(request.uri().path(), too_often.problem(Refused::unknown())),
     }
 }
 
 /// The token endpoint's way to say it: OAuth knows no better code.
-pub fn token_refused(wait: Duration) -> Response {
+pub fn token_refused(TooOften(wait): TooOften, refused: Refused) -> Response {
     let text = "There were too many token requests. Wait as long as Retry-After says";
     let error = OAuthError::new(OAuthErrorCode::TemporarilyUnavailable, text);
     let mut response = smart::oauth_error(&error);
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response.extensions_mut().insert(refused);
     ([Problem::retry_after(wait)], response).into_response()
 }
 

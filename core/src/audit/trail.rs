@@ -62,6 +62,17 @@ impl AuditTrail {
         Ok(self.log.append(&event).await?)
     }
 
+    /// Notes what was refused already. Where that fails, there is nothing left to prevent: the
+    /// operator is told.
+    pub async fn note(&self, refusal: &AuditEvent) {
+        if let Err(error) = self.log.append(refusal).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a refusal could not be written into the audit log"
+            );
+        }
+    }
+
     /// Entries that match, newest first. Reading has to be [noted](Self::note_reading).
     pub async fn entries(
         &self,

@@ -61,6 +61,6 @@ pub use staff::{
     AdminSession, NotAdmin, StaffMember, StaffName, StaffRole, StaffSession, StaffSessions,
 };
 pub use token::{
-    Access, CodeGrant, GrantId, PatientContext, RefreshFamily, Subject, TokenError, TokenRequest,
-    TokenResponse,
+    Access, CodeGrant, GrantId, PatientContext, RefreshFamily, Subject, TokenError, TokenHolder,
+    TokenRequest, TokenResponse,
 };

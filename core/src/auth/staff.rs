@@ -12,8 +12,8 @@ use super::{
     SessionLifetimes, Verdict,
 };
 use crate::ports::{
-    Action, Actor, AuditLog, By, Clock, Entropy, Origin, Proof, SessionStore, StaffAnswer,
-    StaffLogin, StaffPrompt, Standing,
+    Action, Actor, AuditEvent, AuditLog, By, Clock, Entropy, Origin, Proof, SessionStore,
+    StaffAnswer, StaffLogin, StaffPrompt, Standing,
 };
 
 /// The user name of a member of staff.
@@ -147,12 +147,19 @@ impl StaffSessions {
         before: Option<&Secret>,
         origin: &Origin,
     ) -> Result<(Secret, StaffSession), SessionError> {
+        let typed = match &answer {
+            StaffAnswer::Password(typed) => Some(StaffName::proven(&typed.username)),
+            StaffAnswer::Returned(_) => None,
+        };
         let member = match self.prove(answer, origin).await {
             Ok(member) => member,
             Err(error @ SessionError::Unavailable(_)) => return Err(error),
             Err(error) => {
                 let by = By::unknown(origin);
-                let event = by.was_refused(Action::StaffLogin, self.clock.now());
+                let event = AuditEvent {
+                    account: self.existing(typed).await?,
+                    ..by.was_refused(Action::StaffLogin, self.clock.now())
+                };
                 self.audit.append(&event).await?;
                 return Err(error);
             }
@@ -172,6 +179,15 @@ impl StaffSessions {
         let cookie = Secret::from_random(self.entropy.bytes());
         self.sessions.insert(cookie.hash(), &kept).await?;
         Ok((cookie, session))
+    }
+
+    /// The name, where somebody has it.
+    async fn existing(&self, typed: Option<StaffName>) -> Result<Option<StaffName>, SessionError> {
+        let Some(name) = typed else {
+            return Ok(None);
+        };
+        let standing = self.login.standing(&name).await.map_err(not_in)?;
+        Ok(matches!(standing, Standing::Has(_)).then_some(name))
     }
 
     async fn prove(

@@ -197,6 +197,15 @@ impl Access {
     }
 }
 
+/// Whom a token was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// The app.
+    pub client: ClientId,
+    /// Whose record it was for; `None` for a system's.
+    pub patient: Option<PatientId>,
+}
+
 /// Whose records a token opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {

@@ -206,12 +206,15 @@ impl ExportService {
                 }
             }
         }
-        let add = |job: &mut ExportJob, _| job.attach(attachments.clone());
+        let add = |job: &mut ExportJob, _| {
+            job.attach(attachments.clone())?;
+            Ok(attachments.clone())
+        };
         match self
             .change(upload.job.id, staff.by(), Action::Attach, add)
             .await
         {
-            Ok((job, ())) => Ok(job),
+            Ok((job, _)) => Ok(job),
             Err(error) => {
                 self.forget(&upload.job, &attachments).await;
                 Err(error.into())

@@ -17,8 +17,8 @@ use super::links::Links;
 use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
-    Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
-    Requester, Review, Rules, Status,
+    Attachment, Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
+    NotApplicable, Requester, Review, Rules, Status,
 };
 use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
@@ -176,6 +176,22 @@ enum Content {
 
 /// The media type of exported records.
 const NDJSON: &str = "application/fhir+ndjson";
+
+/// What a change of a job came to, as far as the audit log names it.
+pub(super) trait Change {
+    /// The files it is about.
+    fn files(&self) -> Vec<DisclosedFile> {
+        Vec::new()
+    }
+}
+
+impl Change for () {}
+
+impl Change for Vec<Attachment> {
+    fn files(&self) -> Vec<DisclosedFile> {
+        self.iter().map(DisclosedFile::attachment).collect()
+    }
+}
 
 impl ExportService {
     /// The use cases over these ports.
@@ -514,7 +530,7 @@ impl ExportService {
     }
 
     /// Changes a job by a transition, anew from its newest version when somebody else was faster.
-    pub(super) async fn change<T>(
+    pub(super) async fn change<T: Change>(
         &self,
         id: JobId,
         by: By,
@@ -523,7 +539,7 @@ impl ExportService {
     ) -> Result<(ExportJob, T), UseCaseError> {
         let mut job = self.live(id).await?;
         let mut value = transition(&mut job, self.ports.clock.now())?;
-        self.audit(by, action, &job).await?;
+        self.audit_change(by, action, &job, &value.files()).await?;
         loop {
             match self.ports.jobs.update(&job).await {
                 Ok(job) => return Ok((job, value)),
@@ -578,9 +594,28 @@ impl ExportService {
         Ok(self.ports.audit.append(&event).await?)
     }
 
-    async fn audit_download(
+    /// One entry for each of the files a change is about, or one for the job.
+    async fn audit_change(
         &self,
-        access: &Access,
+        by: By,
+        action: Action,
+        job: &ExportJob,
+        files: &[DisclosedFile],
+    ) -> Result<(), UseCaseError> {
+        if files.is_empty() {
+            return self.audit(by, action, job).await;
+        }
+        for file in files {
+            self.audit_file(by.clone(), action, job, file.clone())
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn audit_file(
+        &self,
+        by: By,
+        action: Action,
         job: &ExportJob,
         file: DisclosedFile,
     ) -> Result<(), UseCaseError> {
@@ -588,9 +623,18 @@ impl ExportService {
             patient: Some(job.patient.id.clone()),
             job: Some(job.id),
             file: Some(file),
-            ..access.by().did(Action::Download, self.ports.clock.now())
+            ..by.did(action, self.ports.clock.now())
         };
         Ok(self.ports.audit.append(&event).await?)
+    }
+
+    async fn audit_download(
+        &self,
+        access: &Access,
+        job: &ExportJob,
+        file: DisclosedFile,
+    ) -> Result<(), UseCaseError> {
+        (self.audit_file(access.by(), Action::Download, job, file)).await
     }
 
     async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {

@@ -25,7 +25,9 @@ fn kind(action: Action) -> ([&'static str; 2], &'static str) {
         | Action::RevokeGrant
         | Action::IntrospectToken => (SECURITY, "E"),
         Action::AddClient => (SECURITY, "C"),
-        Action::RotateClientSecret | Action::RotateKeys => (SECURITY, "U"),
+        Action::RotateClientSecret | Action::RotateKeys | Action::ChangeDirectory => {
+            (SECURITY, "U")
+        }
         Action::RemoveClient => (SECURITY, "D"),
         Action::KickOff => (EXPORT, "C"),
         Action::Download => (EXPORT, "R"),
@@ -113,6 +115,12 @@ fn entities(entry: &AuditEntry) -> Vec<Value> {
             entity["detail"] = json!([{"type": "file", "valueString": file.as_str()}]);
         }
         entities.push(entity);
+    }
+    if let Some(account) = &event.account {
+        entities.push(json!({
+            "what": {"identifier": {"value": account}, "display": "Staff"},
+            "type": {"system": ENTITY_TYPE, "code": "1", "display": "Person"},
+        }));
     }
     if let Some(client) = &event.client {
         entities.push(json!({

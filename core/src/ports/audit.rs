@@ -116,9 +116,13 @@ pub struct AuditEvent {
     /// Which file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<DisclosedFile>,
+    /// Whose login was tried in vain, where there is somebody of that name: what else is typed
+    /// there may be a password.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account: Option<StaffName>,
 }
 
-/// A file that was handed out, named without telling what is in it.
+/// A file that was handed out, attached or taken away, named without telling what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DisclosedFile(String);
@@ -266,6 +270,7 @@ impl By {
             job: None,
             client: None,
             file: None,
+            account: None,
         }
     }
 
@@ -318,5 +323,6 @@ pub enum Action {
     AddClient,
     RemoveClient,
     RotateClientSecret,
+    ChangeDirectory,
     RotateKeys,
 }

@@ -126,6 +126,20 @@ async fn a_refused_login_is_remembered_and_makes_no_session() {
 }
 
 #[tokio::test]
+async fn a_refused_login_names_whom_it_was_tried_for_only_where_there_is_somebody() {
+    let set = set(None);
+    for (standing, expected) in [
+        (Standing::Has(StaffRole::Admin), Some("ada")),
+        (Standing::Gone, None),
+    ] {
+        *set.standing.lock().unwrap() = standing;
+        let _ = set.sessions.log_in(ada(), None, &Origin::default()).await;
+        let account = set.audit.events().pop().unwrap().account;
+        assert_eq!(account.as_ref().map(StaffName::as_str), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_cookie_from_before_the_login_never_becomes_a_session() {
     let set = set(Some(StaffRole::Reviewer));
     let first = set.logged_in().await;
@@ -182,6 +196,7 @@ async fn guessing_is_slowed_down_and_the_right_password_then_works() {
             role: StaffRole::Reviewer,
         })
     });
+    login.expect_standing().returning(|_| Ok(Standing::Untold));
     let mut set = set(None);
     set.sessions.login = Arc::new(login);
     let tried = async || {

@@ -1,7 +1,7 @@
 //! Attaching files: all of them or none.
 
 use super::*;
-use crate::ports::{FilePath, MockFileWriter};
+use crate::ports::{DisclosedFile, FilePath, MockFileWriter};
 
 type Outcome = Result<ExportJob, AttachError>;
 
@@ -58,7 +58,14 @@ async fn attached_files_are_stored_and_described() {
         (0, "2jmj7l5rSw0yVb/vlWAYkK/YBwk=")
     );
     assert_eq!(memory.count(), 2);
-    assert_eq!(audit.actions(), [Action::Attach]);
+    assert_eq!(audit.actions(), [Action::Attach, Action::Attach]);
+    let named: Vec<_> = (audit.events().into_iter())
+        .map(|event| event.file.unwrap())
+        .collect();
+    let expected: Vec<_> = (job.attachments().iter())
+        .map(DisclosedFile::attachment)
+        .collect();
+    assert_eq!(named, expected);
     assert_eq!(audit.events()[0].actor, grace().by().actor);
 }
 
