@@ -137,7 +137,7 @@ async fn what_is_refused_before_anything_begins_is_remembered_too() {
     let actors: Vec<_> = (entries.as_array().unwrap().iter())
         .map(|entry| entry["actor"].to_string())
         .collect();
-    let client = format!("{{\"client\":\"{}\"}}", CLIENT);
+    let client = format!("{{\"client\":\"{CLIENT}\"}}");
     assert_eq!(actors, ["\"unknown\"", "\"unknown\"", client.as_str()]);
     assert_eq!(entries[2]["patient"], ANNA);
 }
