@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod config;
 pub mod database;

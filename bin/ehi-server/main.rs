@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ehi_server::{audit, client, database, demo, keys, log, password, sample, serve};
+use ehi_server::{audit, backup, client, database, demo, keys, log, password, sample, serve};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Bring the tables of the database up to this version; `serve` does that too
     Migrate(database::Configured),
+    /// Copy the database while the server runs: the first part of a backup
+    Backup(backup::BackupArguments),
     /// Write made-up patients' records as FHIR Bundles
     Sample(sample::SampleArguments),
     /// Look after the audit log
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Migrate(server) => database::migrate(server).await,
+        Command::Backup(arguments) => backup::run(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Client(command) => client::run(command).await,

@@ -199,12 +199,12 @@ fn document(id: &str, loinc: &str, when: &str) -> Value {
 }
 
 /// A resource that belongs to a patient.
-fn of(patient: &str, kind: &str, id: &str, member: &str) -> Value {
+pub fn of(patient: &str, kind: &str, id: &str, member: &str) -> Value {
     json!({"resourceType": kind, "id": id, member: {"reference": format!("Patient/{patient}")}})
 }
 
 /// A resource with more members.
-fn with(mut resource: Value, more: Value) -> Value {
+pub fn with(mut resource: Value, more: Value) -> Value {
     let (Value::Object(members), Value::Object(more)) = (&mut resource, more) else {
         panic!("two objects");
     };

@@ -3,17 +3,20 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `database` | the connections, the schema and its migrations, who tells of changes |
+//! | `backup` | a copy of a database that is in use |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //!
 //! The two databases understand the same statements; where they do not, [`Dialect`] says how.
 
 mod audit;
+mod backup;
 mod database;
 mod grants;
 mod jobs;
 mod sessions;
 
 pub use audit::SqlAudit;
+pub use backup::CopyError;
 pub use database::{Database, DatabaseError, DatabaseLimits, Dialect};
 pub use grants::SqlGrants;
 pub use jobs::SqlJobs;

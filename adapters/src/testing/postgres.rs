@@ -1,6 +1,8 @@
 //! A real PostgreSQL for tests.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,6 +98,25 @@ impl TestDatabase {
         }
     }
 
+    /// Writes the whole database into a file, as `pg_dump` does.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn dump(&self, file: &Path) {
+        let file = file.as_os_str();
+        let words = ["--format=custom".as_ref(), "--file".as_ref(), file];
+        call("pg_dump", &words, &self.url());
+    }
+
+    /// Fills the empty database from such a file, as `pg_restore` does.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn restore(&self, file: &Path) {
+        let words = ["--exit-on-error".as_ref(), file.as_os_str()];
+        call("pg_restore", &words, &self.url());
+    }
+
     /// Runs statements in the server's own database, as whoever administers it would.
     ///
     /// # Panics
@@ -113,6 +134,17 @@ async fn run(url: &str, sql: &str) -> sqlx::Result<()> {
         .execute(&mut connection)
         .await?;
     connection.close().await
+}
+
+/// Runs one of PostgreSQL's programs on a database.
+fn call(program: &str, words: &[&OsStr], url: &str) {
+    let beside_the_server = programs().map(|folder| folder.join(program));
+    let path = beside_the_server.filter(|path| path.is_file());
+    let mut command = Command::new(path.unwrap_or_else(|| program.into()));
+    match command.args(words).arg("--dbname").arg(url).status() {
+        Ok(status) => assert!(status.success(), "{program}: {status}"),
+        Err(error) => panic!("{program} could not be started: {error}. {INSTALL}"),
+    }
 }
 
 impl Drop for TestDatabase {
