@@ -193,6 +193,17 @@ pub struct PatientSearch {
     pub limit: usize,
 }
 
+impl PatientSearch {
+    /// Whether a patient is among those looked for, for sources that have nothing of their own to
+    /// look with.
+    pub fn matches(&self, patient: &PatientSummary) -> bool {
+        let name = patient.name.to_lowercase();
+        let mut words = self.name.split_whitespace();
+        words.all(|word| name.contains(&word.to_lowercase()))
+            && (self.birth_date.is_none() || self.birth_date == patient.birth_date)
+    }
+}
+
 /// Why a stream of records could not give the next one.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {

@@ -134,14 +134,9 @@ impl RecordSource for BundleFolder {
 
     async fn search(&self, search: &PatientSearch) -> Result<Vec<PatientSummary>, SourceError> {
         let index = self.look_again().await?;
-        let words = search.name.to_lowercase();
-        let words: Vec<&str> = words.split_whitespace().collect();
-        let matches = |patient: &&PatientSummary| {
-            let name = patient.name.to_lowercase();
-            words.iter().all(|word| name.contains(word))
-                && (search.birth_date.is_none() || search.birth_date == patient.birth_date)
-        };
-        let mut found: Vec<&PatientSummary> = index.patients().filter(matches).collect();
+        let known = index.patients();
+        let mut found: Vec<&PatientSummary> =
+            known.filter(|patient| search.matches(patient)).collect();
         found.sort_by_cached_key(|patient| (patient.name.to_lowercase(), &patient.id));
         Ok(found.into_iter().take(search.limit).cloned().collect())
     }

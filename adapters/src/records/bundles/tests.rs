@@ -57,6 +57,30 @@ async fn stream(source: &BundleFolder, text: &str) -> Result<RecordStream, Sourc
     source.records(&id(text), &everything()).await
 }
 
+/// Three patients in the three shapes a folder can have.
+async fn filled() -> (BundleFolder, TempDir) {
+    let subject = |number: usize, of: &str| json!({"resourceType": "Condition", "id": format!("c{number}"), "subject": {"reference": format!("Patient/{of}")}});
+    let lines: Vec<String> = (0..20)
+        .map(|number| subject(number, "lines").to_string())
+        .collect();
+    let mut one = vec![patient("one", "Crane")];
+    one.extend((0..300).map(observation));
+    let folder = folder(&[
+        ("one.json", &bundle(&one)),
+        (
+            "two.json",
+            &bundle(&[patient("two", "Øre-Crane"), subject(1, "two")]),
+        ),
+        (
+            "lines.ndjson",
+            &format!("{}\n{}\n", patient("lines", "Quill"), lines.join("\n")),
+        ),
+    ]);
+    (open(&folder).await, folder)
+}
+
+ehi_core::record_source_contract!(filled());
+
 /// What the stream says: records as values, errors as text.
 async fn drain(source: &BundleFolder, text: &str) -> Vec<Result<Value, String>> {
     let show = |item: Result<ehi_core::fhir::Record, RecordError>| match item {

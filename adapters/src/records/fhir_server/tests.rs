@@ -1,6 +1,7 @@
 //! What the source promises, against a FHIR server on a port of this machine.
 
 mod configuration;
+mod contract;
 mod keys;
 mod login;
 mod patience;

@@ -1,6 +1,6 @@
 //! Contract suites: what every adapter of a port has to promise, as tests that ours run too.
 //!
-//! An adapter of your own is proved in three lines:
+//! An adapter of your own is proved in three lines, as `examples/own_records.rs` does:
 //!
 //! ```text
 //! async fn fresh() -> (MyJobs, TempDir) { … }   // an empty store, and what has to live as long
@@ -15,6 +15,7 @@ pub mod audit_log;
 pub mod file_store;
 pub mod grant_store;
 pub mod job_store;
+pub mod record_source;
 pub mod session_store;
 
 /// Makes tests of the promises of one port: the macros of the ports go by this one.
