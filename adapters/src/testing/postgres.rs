@@ -1,10 +1,10 @@
 //! A real PostgreSQL for tests.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::{env, fs, process, thread};
@@ -60,11 +60,24 @@ impl TestDatabase {
     /// # Panics
     /// When there is no PostgreSQL; says how to get one.
     pub async fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = match env::var(URL) {
             Ok(url) => Server::Given(url),
             Err(_) => Server::Started(Cluster::shared()),
         };
+        Self::create_in(server).await
+    }
+
+    /// Makes a database in a server that nobody else uses, so that it can be
+    /// [restarted](Self::restart_server).
+    ///
+    /// # Panics
+    /// When there is no PostgreSQL; says how to get one.
+    pub async fn alone() -> Self {
+        Self::create_in(Server::Started(Arc::new(Cluster::start()))).await
+    }
+
+    async fn create_in(server: Server) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("ehi_test_{}_{count}", process::id());
         let create = format!(
@@ -96,6 +109,17 @@ impl TestDatabase {
         if let Err(error) = run(&self.url(), sql).await {
             panic!("{sql}: {error}");
         }
+    }
+
+    /// Ends the server without letting it finish anything, and starts it again.
+    ///
+    /// # Panics
+    /// When it is not this database's own.
+    pub fn restart_server(&self) {
+        let Server::Started(cluster) = &self.server else {
+            panic!("somebody else's server is not restarted");
+        };
+        cluster.order("restart");
     }
 
     /// Writes the whole database into a file, as `pg_dump` does.
@@ -173,6 +197,8 @@ impl Drop for TestDatabase {
 struct Cluster {
     folder: PathBuf,
     keeper: Child,
+    /// What it is told, and what it says.
+    console: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
 }
 
 impl Cluster {
@@ -210,8 +236,10 @@ impl Cluster {
             Err(error) => panic!("PostgreSQL could not be started: {error}. {INSTALL}"),
         };
         let mut line = String::new();
-        if let Some(output) = keeper.stdout.take() {
-            drop(BufReader::new(output).read_line(&mut line));
+        let output = keeper.stdout.take().map(BufReader::new);
+        let mut console = keeper.stdin.take().zip(output);
+        if let Some((_, output)) = &mut console {
+            drop(output.read_line(&mut line));
         }
         assert!(
             !line.trim().is_empty(),
@@ -220,13 +248,27 @@ impl Cluster {
         Self {
             folder: line.trim().into(),
             keeper,
+            console: Mutex::new(console),
         }
+    }
+
+    /// Tells the keeper to do something, and waits until it is done.
+    fn order(&self, what: &str) {
+        let mut console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = String::new();
+        if let Some((orders, answers)) = console.as_mut()
+            && writeln!(orders, "{what}").is_ok()
+        {
+            drop(answers.read_line(&mut done));
+        }
+        assert!(!done.is_empty(), "PostgreSQL did not {what}: see above");
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
+        let mut console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(console.take());
         drop(self.keeper.wait());
     }
 }
