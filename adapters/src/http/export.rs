@@ -141,7 +141,7 @@ pub async fn status(
 ) -> Result<Response, Fhir> {
     let job = app.exports.job(&access, id).await?;
     throttle.polls.take(id, app.exports.now())?;
-    Ok(match app.exports.status(&job) {
+    Ok(match app.exports.report(&access, &job).await? {
         JobStatus::InProgress {
             progress,
             retry_after,
