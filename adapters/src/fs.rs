@@ -62,6 +62,7 @@ impl FileStore for FolderFiles {
         .await?;
         Ok(Box::new(FolderWriter {
             file: Some(file),
+            root: self.root.clone(),
             place,
         }))
     }
@@ -164,6 +165,7 @@ impl FileStore for FolderFiles {
 struct FolderWriter {
     /// Away only while a write is under way.
     file: Option<NamedTempFile>,
+    root: Arc<Path>,
     place: PathBuf,
 }
 
@@ -186,10 +188,10 @@ impl FileWriter for FolderWriter {
 
     async fn finish(mut self: Box<Self>) -> Result<(), FileError> {
         let file = self.take()?;
-        let place = self.place;
+        let (root, place) = (self.root, self.place);
         blocking(move || {
-            let folder = place.parent().unwrap_or(Path::new("/"));
-            make_folder(folder)?;
+            let folder = place.parent().unwrap_or(&root);
+            make_durable_folder(&root, folder)?;
             file.as_file().sync_all()?;
             file.persist(&place).map_err(|error| error.error)?;
             // The name itself has to outlive a power cut too.
@@ -235,6 +237,18 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+}
+
+/// Makes a folder below the root. Its name, and those above, outlive a power cut.
+fn make_durable_folder(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    let above = folder.ancestors().skip(1);
+    above
+        .take_while(|above| above.starts_with(root))
+        .try_for_each(|above| File::open(above)?.sync_all())
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
