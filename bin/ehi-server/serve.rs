@@ -42,6 +42,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         ..config
     };
     let files = config.files()?;
+    let downloads = config.downloads(&files)?;
     let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
         .map_err(|error| Failure::because("the directory cannot be used", error))?;
     if !file.current().has_clients() {
@@ -54,7 +55,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let source = sources::open(&config.records).await?;
     let parts = Parts {
         storage: Storage::Database(config.database()),
-        downloads: config.downloads(&files)?,
+        downloads,
         files,
         base: config.public_url.clone(),
         source,
