@@ -1,5 +1,6 @@
 //! Files in a folder on disk.
 
+use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
@@ -18,7 +19,8 @@ use tokio_util::io::ReaderStream;
 /// Files in a folder on disk, readable to the server's own user alone.
 ///
 /// A file is written below a hidden folder first, forced to disk, and then moved to its name:
-/// whoever reads a name sees the whole file or none.
+/// whoever reads a name sees the whole file or none. A process locks what it writes, so that what a
+/// killed one left is known, and swept.
 #[derive(Debug, Clone)]
 pub struct FolderFiles {
     root: Arc<Path>,
@@ -35,7 +37,7 @@ impl FolderFiles {
         // No path of a stored file begins with a dot, so the two never meet.
         let incoming = root.join(".incoming");
         make_folder(&incoming).map_err(file_error)?;
-        remove_stale(&incoming).map_err(file_error)?;
+        remove_abandoned(&incoming).map_err(file_error)?;
         Ok(Self {
             root: root.into(),
             incoming: incoming.into(),
@@ -51,9 +53,16 @@ impl FolderFiles {
 impl FileStore for FolderFiles {
     async fn writer(&self, path: &FilePath) -> Result<Box<dyn FileWriter>, FileError> {
         let (incoming, place) = (self.incoming.clone(), self.place(path));
-        let file = blocking(move || NamedTempFile::new_in(incoming)).await?;
+        let file = blocking(move || {
+            let file = NamedTempFile::new_in(incoming)?;
+            // A file system that knows no locks has its files swept by their age alone.
+            let _ = file.as_file().lock();
+            Ok(file)
+        })
+        .await?;
         Ok(Box::new(FolderWriter {
             file: Some(file),
+            root: self.root.clone(),
             place,
         }))
     }
@@ -74,7 +83,7 @@ impl FileStore for FolderFiles {
     ) -> Result<Option<FileBytes>, FileError> {
         let place = self.place(path);
         let opened = blocking(move || {
-            let Some(mut file) = found(std::fs::File::open(place))? else {
+            let Some(mut file) = found(File::open(place))? else {
                 return Ok(None);
             };
             if !file.metadata()?.is_file() {
@@ -145,12 +154,18 @@ impl FileStore for FolderFiles {
         })
         .await
     }
+
+    async fn sweep_unfinished(&self) -> Result<usize, FileError> {
+        let incoming = self.incoming.clone();
+        blocking(move || remove_abandoned(&incoming)).await
+    }
 }
 
 /// Writes below the hidden folder; dropping it deletes what was written.
 struct FolderWriter {
     /// Away only while a write is under way.
     file: Option<NamedTempFile>,
+    root: Arc<Path>,
     place: PathBuf,
 }
 
@@ -173,29 +188,48 @@ impl FileWriter for FolderWriter {
 
     async fn finish(mut self: Box<Self>) -> Result<(), FileError> {
         let file = self.take()?;
-        let place = self.place;
+        let (root, place) = (self.root, self.place);
         blocking(move || {
-            let folder = place.parent().unwrap_or(Path::new("/"));
-            make_folder(folder)?;
+            let folder = place.parent().unwrap_or(&root);
+            make_durable_folder(&root, folder)?;
             file.as_file().sync_all()?;
             file.persist(&place).map_err(|error| error.error)?;
             // The name itself has to outlive a power cut too.
-            std::fs::File::open(folder)?.sync_all()
+            File::open(folder)?.sync_all()
         })
         .await
     }
 }
 
-/// Removes what a server that died left half-written: what nobody wrote to for a day.
-fn remove_stale(incoming: &Path) -> io::Result<()> {
+/// A writer locks its file well within this time of making it.
+const LOCKED_WITHIN: Duration = Duration::from_mins(1);
+/// Where there are no locks: nobody writes that seldom.
+const STALE: Duration = Duration::from_hours(24);
+
+/// Removes what processes that died left half-written. Returns how many files there were.
+fn remove_abandoned(incoming: &Path) -> io::Result<usize> {
+    let mut removed = 0;
     for entry in std::fs::read_dir(incoming)? {
-        let entry = entry?;
-        let age = entry.metadata()?.modified()?.elapsed();
-        if age.is_ok_and(|age| age > Duration::from_hours(24)) {
-            found(std::fs::remove_file(entry.path()))?;
+        let path = entry?.path();
+        // Its writer may be faster, and give it its name.
+        let Some(file) = found(File::open(&path))? else {
+            continue;
+        };
+        if is_abandoned(&file)? && found(std::fs::remove_file(&path))?.is_some() {
+            removed += 1;
         }
     }
-    Ok(())
+    Ok(removed)
+}
+
+fn is_abandoned(file: &File) -> io::Result<bool> {
+    let old_enough = match file.try_lock() {
+        Ok(()) => LOCKED_WITHIN,
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(_)) => STALE,
+    };
+    let age = file.metadata()?.modified()?.elapsed();
+    Ok(age.is_ok_and(|age| age > old_enough))
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -203,6 +237,18 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+}
+
+/// Makes a folder below the root. Its name, and those above, outlive a power cut.
+fn make_durable_folder(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    let above = folder.ancestors().skip(1);
+    above
+        .take_while(|above| above.starts_with(root))
+        .try_for_each(|above| File::open(above)?.sync_all())
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -276,6 +322,44 @@ mod tests {
             0
         );
         assert!(files.list(&path("job")).await.unwrap().is_empty());
+    }
+
+    /// Leaves a half-written file as a killed process does, last written to so long ago.
+    fn left_behind(files: &FolderFiles, name: &str, age: Duration) -> PathBuf {
+        let path = files.incoming.join(name);
+        let file = File::create(&path).unwrap();
+        let now = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(now - age).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_is_swept_and_goes_at_the_next_start() {
+        let (files, _folder) = fresh();
+        let old = left_behind(&files, "old", Duration::from_secs(70));
+        let new = left_behind(&files, "new", Duration::from_secs(5));
+        assert_eq!(files.sweep_unfinished().await.unwrap(), 1);
+        assert!(!old.exists(), "nobody holds it");
+        assert!(new.exists(), "its writer may be about to lock it");
+        let old = left_behind(&files, "old", Duration::from_secs(70));
+        FolderFiles::open(&*files.root).unwrap();
+        assert!(!old.exists());
+    }
+
+    #[tokio::test]
+    async fn a_slow_writer_keeps_its_file_whoever_sweeps() {
+        let (files, _folder) = fresh();
+        let mut writer = files.writer(&path("job/a")).await.unwrap();
+        writer.write(Bytes::from_static(b"half")).await.unwrap();
+        for entry in std::fs::read_dir(&files.incoming).unwrap() {
+            let file = File::open(entry.unwrap().path()).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now - Duration::from_hours(48)).unwrap();
+        }
+        let another = FolderFiles::open(&*files.root).unwrap();
+        assert_eq!(another.sweep_unfinished().await.unwrap(), 0);
+        writer.finish().await.unwrap();
+        assert_eq!(files.size(&path("job/a")).await.unwrap(), Some(4));
     }
 
     #[tokio::test]

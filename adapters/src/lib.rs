@@ -19,7 +19,7 @@
 //! | [`system`] | `system` | the system's clock and randomness |
 //! | [`http`] | `http` | the HTTP server: routes and pages |
 //! | [`sample`] | `sample` | believable made-up patients |
-//! | [`testing`] | `testing` | a PostgreSQL of their own for tests |
+//! | [`testing`] | `testing` | a PostgreSQL and an S3 server of their own for tests |
 //!
 //! One module and one cargo feature each; an adapter never imports another.
 
@@ -58,6 +58,6 @@ pub mod sql;
 pub mod system;
 #[cfg(any(
     feature = "testing",
-    all(test, any(feature = "records-tables", feature = "sql"))
+    all(test, any(feature = "records-tables", feature = "s3", feature = "sql"))
 ))]
 pub mod testing;

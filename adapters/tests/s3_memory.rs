@@ -5,15 +5,11 @@
     reason = "in a test, what is missing is a failure"
 )]
 
-#[expect(dead_code, reason = "this test needs no faults")]
-#[path = "../src/s3/tests/server.rs"]
-mod server;
-
 use bytes::Bytes;
 use ehi_adapters::s3::{S3Credentials, S3Files, S3Settings};
+use ehi_adapters::testing::s3::{ACCESS_KEY, SECRET_KEY, Server};
 use ehi_core::ports::{FilePath, FileStore};
 use futures::TryStreamExt;
-use server::{ACCESS_KEY, SECRET_KEY, Server};
 
 const MIB: usize = 1 << 20;
 

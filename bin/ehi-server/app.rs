@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ehi_adapters::audit_folder::FolderAudit;
 use ehi_adapters::client_keys::JwtAssertions;
-use ehi_adapters::fs::FolderFiles;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
 use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryJobs, MemorySessions};
@@ -19,8 +18,8 @@ use ehi_core::auth::{
     SessionLifetimes, StaffSessions,
 };
 use ehi_core::export::{
-    ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links, Rules,
-    UploadLimits, Worker, WorkerId, WorkerSettings,
+    Downloads, ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes,
+    Links, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, JobStore,
@@ -31,11 +30,16 @@ use url::Url;
 use crate::Failure;
 use crate::database::Storage;
 use crate::edge::RequestLimits;
+use crate::files::FilesPlace;
 
 /// What one deployment differs in from another.
 pub struct Parts {
     /// Where jobs, grants, sessions and the audit log are kept.
     pub stores: Stores,
+    /// Where files go.
+    pub files: FilesPlace,
+    /// How apps fetch them.
+    pub downloads: Downloads,
     /// The public URL.
     pub base: Url,
     /// Where records come from.
@@ -153,7 +157,7 @@ fn logged(log: impl AuditLog) -> Arc<dyn AuditLog> {
     Arc::new(LoggedAudit(Arc::new(log)))
 }
 
-/// Plugs everything together; files and keys go below `data`.
+/// Plugs everything together; keys go below `data`.
 pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
     let plugged = Ports::open(&parts, data).await?;
     let settings = HttpSettings {
@@ -197,9 +201,8 @@ struct Ports {
 impl Ports {
     async fn open(parts: &Parts, data: &Path) -> Result<Self, Failure> {
         let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
-        let files = FolderFiles::open(data.join("files"))
-            .map_err(|error| Failure::because(cannot("the files"), error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let longest_token = parts.lifetimes.access_token;
         let keys = RsaKeys::open(&key_folder(data), longest_token, clock.clone())
             .await
@@ -207,10 +210,10 @@ impl Ports {
         let assertions = JwtAssertions::new(clock.clone())
             .map_err(|error| Failure::because("the keys of clients could not be fetched", error))?;
         Ok(Self {
+            files: parts.files.open(clock.clone(), entropy.clone()).await?,
             clock,
-            entropy: Arc::new(SystemEntropy),
+            entropy,
             stores: parts.stores.clone(),
-            files: Arc::new(files),
             keys: Arc::new(keys),
             assertions: Arc::new(assertions),
             source: parts.source.clone(),
@@ -233,6 +236,7 @@ impl Ports {
                 lifetimes: parts.lifetimes.jobs,
                 uploads: UPLOADS,
                 rules: parts.rules.clone(),
+                downloads: parts.downloads,
             },
         )
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ehi_adapters::http::{Edge, StrictTransport, TestKickoffs};
 use ehi_adapters::oidc::{PatientLoginConfig, StaffLoginConfig};
-use ehi_core::export::{DocumentRules, Lifetimes, Rules, RulesError, SensitivityRules};
+use ehi_core::export::{DocumentRules, Downloads, Lifetimes, Rules, RulesError, SensitivityRules};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
@@ -21,6 +21,7 @@ use crate::Failure;
 use crate::app::Times;
 use crate::database::DatabaseUrl;
 use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
+use crate::files::{FilesPlace, FilesUrl};
 use crate::sources::SourceConfig;
 
 /// The whole file.
@@ -31,12 +32,19 @@ pub struct Config {
     pub public_url: Url,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The folder of files and keys.
+    /// The folder of keys, and of database and files where those are nowhere else.
     pub data: PathBuf,
     /// Where jobs, grants, sessions and the audit log are kept: `sqlite:FILE` or `postgres://…`; a
     /// file below `data` unless given.
     #[serde(default)]
     pub database: Option<DatabaseUrl>,
+    /// Where files go: a folder, or `s3://bucket/folder?…`; `files` below `data` unless given.
+    #[serde(default)]
+    pub files: Option<FilesUrl>,
+    /// How long links live by which apps fetch files from S3 itself, without a token; without it
+    /// they fetch everything from this server.
+    #[serde(default)]
+    pub(crate) presigned_downloads: Option<HumanDuration>,
     /// Where records come from; several systems become one.
     pub records: Vec<SourceConfig>,
     /// The file of clients, staff and patients.
@@ -214,6 +222,16 @@ impl Config {
     /// Where jobs, grants, sessions and the audit log are kept.
     pub fn database(&self) -> DatabaseUrl {
         (self.database.clone()).unwrap_or_else(|| DatabaseUrl::below(&self.data))
+    }
+
+    /// Where files go.
+    pub fn files(&self) -> Result<FilesPlace, Failure> {
+        FilesPlace::read(self.files.as_ref(), &self.data)
+    }
+
+    /// How apps fetch files that are there.
+    pub fn downloads(&self, files: &FilesPlace) -> Result<Downloads, Failure> {
+        files.downloads(self.presigned_downloads.map(|lifetime| lifetime.0))
     }
 
     /// How the listener deals with connections. Reads the certificate.

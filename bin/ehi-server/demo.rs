@@ -16,7 +16,7 @@ use ehi_adapters::http::{Edge, TestKickoffs, router_with};
 use ehi_adapters::picker::PatientPicker;
 use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::SampleOptions;
-use ehi_core::export::{Lifetimes, Rules};
+use ehi_core::export::{Downloads, Lifetimes, Rules};
 use ehi_core::ports::RecordSource;
 use tempfile::TempDir;
 use url::Url;
@@ -26,6 +26,7 @@ use crate::app::{Parts, Stores, Times, wire};
 use crate::config::origin;
 use crate::database::{DatabaseUrl, Storage};
 use crate::edge::RequestLimits;
+use crate::files::{FilesPlace, FilesUrl};
 use crate::log::say;
 use crate::{sample, start};
 
@@ -46,6 +47,10 @@ pub struct DemoArguments {
     // Not by the environment: that may name a real one.
     #[arg(long)]
     database: Option<DatabaseUrl>,
+    /// Keep files here, a folder or `s3://bucket/folder?…`, instead of with the data
+    // Not by the environment either.
+    #[arg(long, value_name = "DIR|s3://…")]
+    files: Option<FilesUrl>,
     /// How many exports run at a time
     #[arg(long, default_value_t = WORKERS)]
     workers: usize,
@@ -89,6 +94,7 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
         storage: arguments
             .database
             .map_or(Storage::Memory, Storage::Database),
+        files: FilesPlace::read(arguments.files.as_ref(), &data)?,
         workers: arguments.workers,
         origins: &origins,
     };
@@ -103,6 +109,7 @@ pub async fn serve(source: Arc<dyn RecordSource>, port: u16) -> Result<(), Failu
         port,
         data: data.path(),
         storage: Storage::Memory,
+        files: FilesPlace::below(data.path()),
         workers: WORKERS,
         origins: &ehi_app_origins(),
     };
@@ -130,6 +137,7 @@ struct Place<'a> {
     port: u16,
     data: &'a Path,
     storage: Storage,
+    files: FilesPlace,
     workers: usize,
     origins: &'a [Url],
 }
@@ -144,6 +152,7 @@ async fn run_on(
         port,
         data,
         storage,
+        files,
         workers,
         origins,
     } = place;
@@ -156,6 +165,8 @@ async fn run_on(
         .map_err(|error| Failure::because("the address is no URL", error))?;
     let parts = Parts {
         stores: Stores::open(&storage, data).await?,
+        files,
+        downloads: Downloads::ByToken,
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
         staff_login: directory.clone(),

@@ -7,6 +7,7 @@
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`database`]: where everything is kept, and migrations.
+//! - [`files`]: where files go, a folder or S3.
 //! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
 //! - [`audit`]: checks and exports the audit log.
 //! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
@@ -19,6 +20,7 @@ pub mod config;
 pub mod database;
 pub mod demo;
 pub mod edge;
+pub mod files;
 pub mod keys;
 pub mod log;
 pub mod logins;

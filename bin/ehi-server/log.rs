@@ -5,14 +5,15 @@ use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts the log. `RUST_LOG` says how much; `info` unless it is set. Audit entries are in it
-/// whatever that says.
+/// Whatever `RUST_LOG` says: audit entries are in the log, and what the client of S3 tells of its
+/// requests, among it signatures, is not.
+const ALWAYS: [&str; 2] = ["audit=info", "aws=warn"];
+
+/// Starts the log. `RUST_LOG` says how much; `info` unless it is set.
 pub fn start() {
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = match "audit=info".parse() {
-        Ok(audit) => wanted.add_directive(audit),
-        Err(_) => wanted,
-    };
+    let always = ALWAYS.iter().filter_map(|text| text.parse().ok());
+    let filter = always.fold(wanted, EnvFilter::add_directive);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -9,7 +9,9 @@ use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, Stores, wire};
+use crate::config::Config;
 use crate::database::{Configured, Storage};
+use crate::files::FilesUrl;
 use crate::logins::Logins;
 use crate::{sources, start};
 
@@ -22,11 +24,25 @@ pub struct ServeArguments {
     /// requests, and other processes on the same database export
     #[arg(long, env = "EHI_WORKERS")]
     workers: Option<usize>,
+    /// Where files go, instead of what the configuration says: a folder, or `s3://bucket/folder?…`
+    #[arg(
+        long,
+        env = "EHI_FILES",
+        value_name = "DIR|s3://…",
+        hide_env_values = true
+    )]
+    files: Option<FilesUrl>,
 }
 
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = arguments.server.read()?;
+    let config = Config {
+        files: arguments.files.or_else(|| config.files.clone()),
+        ..config
+    };
+    let files = config.files()?;
+    let downloads = config.downloads(&files)?;
     let stores = Stores::open(&Storage::Database(config.database()), &config.data).await?;
     let (clock, audit) = (Arc::new(SystemClock), stores.audit.clone());
     let file = DirectoryFile::open(&config.directory, clock, audit)
@@ -41,6 +57,8 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let source = sources::open(&config.records).await?;
     let parts = Parts {
         stores,
+        downloads,
+        files,
         base: config.public_url.clone(),
         source,
         clients: directory,

@@ -76,6 +76,38 @@ impl Server {
         server
     }
 
+    /// A demo on these records with further arguments and variables of its environment.
+    pub fn demo_in(records: &Records, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let data = Data::Own(TempDir::new().unwrap());
+        let mut command = Self::demo_command(Some(records.folder()), &data);
+        command.args(arguments).envs(variables.iter().copied());
+        let mut server = Self::run(command, data);
+        server.records = Some(records.clone());
+        server
+    }
+
+    /// A demo on these records, run by this command in front of its own; its data is in a folder
+    /// that outlives it, where one is given.
+    pub fn demo_by(
+        mut front: Command,
+        records: &Records,
+        data: Option<&Path>,
+        arguments: &[&str],
+    ) -> Self {
+        let data = match data {
+            Some(folder) => Data::Given(folder.to_owned()),
+            None => Data::Own(TempDir::new().unwrap()),
+        };
+        let demo = Self::demo_command(Some(records.folder()), &data);
+        front
+            .arg(demo.get_program())
+            .args(demo.get_args())
+            .args(arguments);
+        let mut server = Self::run(bare(front), data);
+        server.records = Some(records.clone());
+        server
+    }
+
     /// A demo that makes its patients itself, into `records` below its data folder.
     pub fn demo_of_samples() -> Self {
         Self::start(None, Data::Own(TempDir::new().unwrap()), &[])
@@ -88,8 +120,13 @@ impl Server {
 
     /// A real server, by the `ehi.toml` in this folder.
     pub fn serve(folder: TempDir) -> Self {
+        Self::serve_in(folder, &[])
+    }
+
+    fn serve_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut command = command();
         command
+            .envs(variables.iter().copied())
             .args(["serve", "--config"])
             .arg(folder.path().join("ehi.toml"));
         Self::run(command, Data::Own(folder))
@@ -97,6 +134,11 @@ impl Server {
 
     /// A real server of Anna's record, by an `ehi.toml` with these lines on top.
     pub fn serve_with(lines: &str) -> Self {
+        Self::serve_with_in(lines, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub fn serve_with_in(lines: &str, variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let write =
@@ -125,7 +167,7 @@ impl Server {
                 at("records"),
             ),
         );
-        Self::serve(folder)
+        Self::serve_in(folder, variables)
     }
 
     /// An integrator's own server: what an ignored test of this program runs, in a process of its
@@ -192,6 +234,9 @@ impl Server {
             command.arg(if any { port.as_ref() } else { argument });
             before = argument;
         }
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap());
+        }
         self.child = command.spawn().unwrap();
         self.log = Log::of(&mut self.child);
         self.base = wait_for_address(&mut self.child, &self.log);
@@ -229,6 +274,12 @@ impl Server {
         let mut kill = Command::new("kill");
         let sent = kill.args([&format!("-{name}"), &id]).status();
         assert!(sent.unwrap().success(), "no signal could be sent");
+    }
+
+    /// A path as the process sees it, which may have file systems of its own.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     /// The memory it has now, in KiB.

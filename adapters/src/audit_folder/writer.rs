@@ -121,15 +121,16 @@ impl Tail {
         for text in texts {
             last = Line::append(last, text, &mut lines)?;
         }
-        let written = (open.file.write_all(lines.as_bytes())).and_then(|()| open.file.sync_data());
+        let written = (open.file.write_all(lines.as_bytes()))
+            .and_then(|()| open.file.sync_data())
+            .and_then(|()| remember(&self.folder, last));
         if let Err(error) = written {
-            // Half of it may be there (the disk is full): nobody was told that it is.
+            // Some of it may be there (the disk is full): nobody was told that it is.
             let _ = open.file.set_len(open.size);
             return Err(error);
         }
         open.size += lines.len() as u64;
         open.last = last;
-        remember(&self.folder, last)?;
         self.open = Some(open);
         Ok(())
     }

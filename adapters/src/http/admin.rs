@@ -10,7 +10,7 @@ use axum::http::header::LINK;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::StaffSession;
-use ehi_core::export::{JobId, Status, Upload};
+use ehi_core::export::{AttachError, JobId, Status, Upload, UseCaseError};
 use ehi_core::fhir::{IssueCode, PatientId};
 use ehi_core::ports::{Cursor, JobFilter, Page};
 use jiff::Timestamp;
@@ -167,7 +167,10 @@ pub async fn add_files(
     Ok(view(&app, &job))
 }
 
+/// Takes the files in. When they cannot be kept, the rest is read all the same: a browser that is
+/// still sending hears no answer. How much that is, is bounded as ever.
 async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result<(), Problem> {
+    let mut not_kept = None;
     while let Some(mut part) = form.next_field().await.map_err(|error| broken(&error))? {
         if part.name() != Some("attachments") {
             continue;
@@ -182,15 +185,27 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
             // What a browser sends when nobody chose a file.
             continue;
         }
-        app.exports
-            .upload_file(upload, &name, &content_type)
-            .await?;
+        if not_kept.is_none() {
+            let begun = app.exports.upload_file(upload, &name, &content_type);
+            not_kept = unless_kept(begun.await)?;
+        }
         while let Some(bytes) = chunk {
-            app.exports.upload_bytes(upload, bytes).await?;
+            if not_kept.is_none() {
+                not_kept = unless_kept(app.exports.upload_bytes(upload, bytes).await)?;
+            }
             chunk = part.chunk().await.map_err(|error| broken(&error))?;
         }
     }
-    Ok(())
+    not_kept.map_or(Ok(()), |error| Err(bad_state(error)))
+}
+
+/// Why the store does not take it. Whatever else is wrong ends the upload at once.
+fn unless_kept(taken: Result<(), AttachError>) -> Result<Option<UseCaseError>, AttachError> {
+    match taken {
+        Ok(()) => Ok(None),
+        Err(AttachError::UseCase(error)) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 fn broken(error: &MultipartError) -> Problem {

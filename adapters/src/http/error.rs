@@ -111,6 +111,14 @@ impl Problem {
         }
     }
 
+    /// There is no room for files. The operator reads the cause; the client does not.
+    fn full(cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = cause, "there is no room left for files");
+        let message = "The server has no room left for files, and stored nothing. Please ask whoever runs it to make some, then try again.";
+        let status = StatusCode::INSUFFICIENT_STORAGE;
+        Self::new(status, IssueCode::NoStore, message)
+    }
+
     /// The state of a job stands in the way.
     fn state(status: StatusCode, job: Status) -> Self {
         let message = match job {
@@ -146,6 +154,7 @@ impl From<UseCaseError> for Problem {
             UseCaseError::NotFound => Self::not_found(),
             UseCaseError::Forbidden(message) => Self::forbidden(message),
             UseCaseError::NotApplicable(state) => Self::state(StatusCode::CONFLICT, state.0),
+            UseCaseError::Full(cause) => Self::full(&*cause),
             UseCaseError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }

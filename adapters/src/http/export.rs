@@ -144,7 +144,7 @@ pub async fn status(
     let job = app.exports.job(&access, id).await?;
     (throttle.polls.take(id, app.exports.now()))
         .map_err(|too_often| too_often.problem(Refused::with_access(&access)))?;
-    Ok(match app.exports.status(&job) {
+    Ok(match app.exports.report(&access, &job).await? {
         JobStatus::InProgress {
             progress,
             retry_after,

@@ -60,7 +60,7 @@ pub async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// `GET /readyz`: the database answers and files can be written; otherwise 503 and which of the
+/// `GET /readyz`: the database answers, the file store too, and files can be written; otherwise 503 and which of the
 /// two it is.
 pub async fn ready(
     State(app): State<Shared>,

@@ -35,6 +35,10 @@ pub(super) enum Failure {
     Kept { count: usize, code: String },
     #[error("no region is set; add region=… to the URL of the files, or set AWS_REGION")]
     NoRegion,
+    #[error(
+        "no keys for S3 were found ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
+    )]
+    NoCredentials { reason: String },
     #[error("an earlier write did not finish")]
     Broken,
 }

@@ -19,6 +19,9 @@
 //! Keys never stand in the URL: they come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`,
 //! from a profile, or from the role of the container or machine.
 //!
+//! A direct link is signed with the keys of this server: one that is signed with keys that were
+//! lent for some time ends with them.
+//!
 //! The credentials need `s3:ListBucket` and `s3:ListBucketMultipartUploads` on the bucket, and
 //! `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` and `s3:AbortMultipartUpload` below the
 //! folder. Keep versioning off: in a bucket with versions, what is deleted is only hidden.
@@ -40,11 +43,15 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, ProvideCredentials, Region, StalledStreamProtectionConfig,
+};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption};
-use ehi_core::ports::{Clock, Entropy, FileBytes, FileError, FilePath, FileStore, FileWriter};
-use jiff::SignedDuration;
+use ehi_core::ports::{
+    Clock, DirectLink, Entropy, FileBytes, FileError, FilePath, FileStore, FileWriter, ShownAs,
+};
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -109,9 +116,8 @@ impl S3Files {
         Ok(files)
     }
 
-    /// Removes what servers that died left half-written: uploads that began more than a day ago.
-    /// Returns how many there were. They are invisible, but cost space.
-    pub async fn sweep(&self) -> Result<usize, FileError> {
+    /// Aborts uploads that began more than a day ago.
+    async fn abort_stale_uploads(&self) -> Result<usize, FileError> {
         let action = "a list of unfinished files";
         let begun_before = self.0.clock.now() - STALE;
         let mut swept = 0;
@@ -147,35 +153,38 @@ impl S3Files {
         }
     }
 
-    /// A URL by which whoever has it can fetch the file, under this name and type, until
-    /// `lifetime` is over; a week at most. It is made without asking whether there is a file.
-    ///
-    /// It is a secret: keep it out of logs.
-    pub async fn presigned(
+    /// A signed URL of the file, for a week at most.
+    async fn presigned(
         &self,
         path: &FilePath,
-        name: &str,
-        content_type: &str,
+        shown_as: &ShownAs,
         lifetime: Duration,
-    ) -> Result<Url, FileError> {
+    ) -> Result<DirectLink, FileError> {
         let action = "a signed URL";
-        let now = SystemTime::try_from(self.0.clock.now())
+        // What is signed counts in whole seconds.
+        let (begin, start) = Timestamp::from_second(self.0.clock.now().as_second())
+            .and_then(|begin| Ok((begin, SystemTime::try_from(begin)?)))
             .map_err(|error| Failure::nonsense(action, words(&error)))?;
+        let lifetime = Duration::from_secs(lifetime.min(LONGEST_LINK).as_secs());
         let signing = PresigningConfig::builder()
-            .start_time(now)
-            .expires_in(lifetime.min(LONGEST_LINK))
+            .start_time(start)
+            .expires_in(lifetime)
             .build()
             .map_err(|error| Failure::nonsense(action, words(&error)))?;
-        let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+        let name = utf8_percent_encode(&shown_as.name, NON_ALPHANUMERIC);
         let signed = (self.0.client.get_object())
             .bucket(self.0.bucket())
             .key(self.0.key(path))
             .response_content_disposition(format!("attachment; filename*=UTF-8''{name}"))
-            .response_content_type(content_type)
+            .response_content_type(shown_as.content_type.as_str())
             .presigned(signing)
             .await
             .map_err(|error| failed(action, error))?;
-        (signed.uri().parse()).map_err(|_| Failure::nonsense(action, "not a URL").into())
+        let url = Url::parse(signed.uri()).map_err(|_| Failure::nonsense(action, "not a URL"))?;
+        Ok(DirectLink {
+            url,
+            until: begin.saturating_add(lifetime).unwrap_or(Timestamp::MAX),
+        })
     }
 
     fn object(&self, path: &FilePath) -> Object {
@@ -316,6 +325,19 @@ impl FileStore for S3Files {
         }
         Ok(files)
     }
+
+    async fn sweep_unfinished(&self) -> Result<usize, FileError> {
+        self.abort_stale_uploads().await
+    }
+
+    async fn direct_link(
+        &self,
+        path: &FilePath,
+        shown_as: &ShownAs,
+        lifetime: Duration,
+    ) -> Result<Option<DirectLink>, FileError> {
+        self.presigned(path, shown_as, lifetime).await.map(Some)
+    }
 }
 
 impl Store {
@@ -403,6 +425,11 @@ async fn connect(settings: &S3Settings) -> Result<Client, FileError> {
     let environment = loader.load().await;
     if environment.region().is_none() {
         return Err(Failure::NoRegion.into());
+    }
+    if let Some(keys) = environment.credentials_provider() {
+        (keys.provide_credentials().await).map_err(|error| Failure::NoCredentials {
+            reason: words(&error),
+        })?;
     }
     let retries = RetryConfig::standard()
         .with_max_attempts(settings.attempts.get())

@@ -59,6 +59,13 @@ impl S3Settings {
     }
 }
 
+impl S3Settings {
+    /// Whether what is sent can be read on the way: no encryption, and it leaves this machine.
+    pub fn goes_in_the_clear(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(is_in_the_clear)
+    }
+}
+
 /// How the bucket is named in requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressing {
@@ -283,11 +290,8 @@ impl Query {
                 return Err(SettingsError::Value("sse", "aws:kms where kms_key is set"));
             }
         };
-        if let Some(endpoint) = &self.endpoint
-            && endpoint.scheme() == "http"
-            && !is_loopback(endpoint)
-            && self.allow_http != Some(true)
-        {
+        let in_the_clear = self.endpoint.as_ref().is_some_and(is_in_the_clear);
+        if in_the_clear && self.allow_http != Some(true) {
             return Err(SettingsError::PlainHttp);
         }
         Ok(S3Settings {
@@ -317,6 +321,10 @@ fn endpoint(value: &str) -> Result<Url, SettingsError> {
     (bare && matches!(url.scheme(), "http" | "https"))
         .then_some(url)
         .ok_or(error)
+}
+
+fn is_in_the_clear(endpoint: &Url) -> bool {
+    endpoint.scheme() == "http" && !is_loopback(endpoint)
 }
 
 fn is_loopback(url: &Url) -> bool {

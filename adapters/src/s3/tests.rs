@@ -1,7 +1,6 @@
 //! What files on S3 promise, against a server that speaks its protocol.
 
 mod faults;
-mod server;
 mod settings;
 
 use std::time::Duration;
@@ -11,7 +10,7 @@ use ehi_core::testkit::{FixedClock, SeededEntropy, at};
 use futures::TryStreamExt;
 
 use super::*;
-use server::{ACCESS_KEY, Ask, Fault, SECRET_KEY, Server};
+use crate::testing::s3::{ACCESS_KEY, Ask, Fault, SECRET_KEY, Server};
 
 async fn fresh() -> (S3Files, Server) {
     let server = Server::start().await;
@@ -146,14 +145,14 @@ async fn uploads_that_began_more_than_a_day_ago_are_swept() {
     let start = server.clock.now();
     server.clock.set(start + SignedDuration::from_hours(23));
     begin(&files, "job/young").await;
-    assert_eq!(files.sweep().await.unwrap(), 0);
+    assert_eq!(files.sweep_unfinished().await.unwrap(), 0);
     server.clock.set(start + SignedDuration::from_hours(25));
-    assert_eq!(files.sweep().await.unwrap(), 5);
+    assert_eq!(files.sweep_unfinished().await.unwrap(), 5);
     assert_eq!(
         server.bucket.uploads(),
         ["exports-2/job/1", "exports/job/young"]
     );
-    assert_eq!(files.sweep().await.unwrap(), 0);
+    assert_eq!(files.sweep_unfinished().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -257,16 +256,23 @@ async fn a_signed_url_opens_one_file_for_a_time() {
         clippy::disallowed_methods,
         reason = "the server's clock is the real one"
     )]
-    let now = jiff::Timestamp::now();
+    let now = Timestamp::now();
     server.clock.set(now);
     let file = path("job/a");
     let sign = async || {
         let lifetime = Duration::from_mins(1);
-        let name = "Ä \"1\".txt";
-        let url = files.presigned(&file, name, "text/plain", lifetime);
-        url.await.unwrap()
+        let shown_as = ShownAs {
+            name: "Ä \"1\".txt".to_owned(),
+            content_type: "text/plain".to_owned(),
+        };
+        let link = files.direct_link(&file, &shown_as, lifetime);
+        link.await.unwrap().unwrap()
     };
-    let url = sign().await;
+    let link = sign().await;
+    let told = link.until.duration_since(now).as_millis();
+    assert!((59_000..=60_000).contains(&told), "{told} ms");
+    assert!(!format!("{link:?}").contains("127.0.0.1"), "{link:?}");
+    let url = link.url;
     assert!(
         !url.as_str().contains("secret"),
         "the key itself is not in it"
@@ -284,5 +290,5 @@ async fn a_signed_url_opens_one_file_for_a_time() {
     assert_eq!(reqwest::get(other).await.unwrap().status(), 403);
     server.clock.set(now - SignedDuration::from_secs(120));
     let over = sign().await;
-    assert_eq!(reqwest::get(over).await.unwrap().status(), 403);
+    assert_eq!(reqwest::get(over.url).await.unwrap().status(), 403);
 }

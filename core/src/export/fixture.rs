@@ -1,23 +1,26 @@
 //! Doubles for the tests of the use cases: a shelf of jobs behind a mock, and jobs in every state.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Archive, Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
-    ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
-    Patience, Rules, UploadLimits, WorkerId,
+    Archive, Attachment, AttachmentName, Choices, Downloads, Export, ExportJob, ExportPorts,
+    ExportService, ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes,
+    Links, Patience, Rules, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
-    AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
-    MockJobStore, MockRecordSource, Origin, PatientSummary, StoreError,
+    AuditLog, Clock, DirectLink, DocumentFormat, FileBytes, FileError, FilePath, FileStore,
+    FileWriter, MockAuditLog, MockClientRegistry, MockJobStore, MockRecordSource, Origin,
+    PatientSummary, ShownAs, StoreError,
 };
 use crate::testkit::{
     self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
@@ -137,6 +140,7 @@ pub struct House {
     pub audit: Arc<dyn AuditLog>,
     pub recorded: Arc<RecordedAudit>,
     pub clock: Arc<FixedClock>,
+    pub downloads: Downloads,
 }
 
 impl House {
@@ -153,6 +157,7 @@ impl House {
             audit: recorded.clone(),
             recorded,
             clock: Arc::new(FixedClock::at(at(20))),
+            downloads: Downloads::ByToken,
         }
     }
 
@@ -167,7 +172,7 @@ impl House {
     }
 
     /// Keeps a file with this content.
-    pub async fn keep(&self, path: &crate::ports::FilePath, content: &'static str) {
+    pub async fn keep(&self, path: &FilePath, content: &'static str) {
         let mut writer: Box<dyn FileWriter> = self.memory.writer(path).await.unwrap();
         writer.write(content.into()).await.unwrap();
         writer.finish().await.unwrap();
@@ -204,8 +209,58 @@ impl House {
                 bytes: 10,
             },
             rules: Rules::standard(),
+            downloads: self.downloads,
         };
         ExportService::new(ports, settings)
+    }
+}
+
+/// Files that can be fetched from elsewhere.
+#[derive(Debug)]
+pub struct LinkingFiles {
+    pub files: Arc<MemoryFiles>,
+    pub clock: Arc<FixedClock>,
+}
+
+#[async_trait]
+impl FileStore for LinkingFiles {
+    async fn writer(&self, path: &FilePath) -> Result<Box<dyn FileWriter>, FileError> {
+        self.files.writer(path).await
+    }
+
+    async fn size(&self, path: &FilePath) -> Result<Option<u64>, FileError> {
+        self.files.size(path).await
+    }
+
+    async fn read(
+        &self,
+        path: &FilePath,
+        range: Range<u64>,
+    ) -> Result<Option<FileBytes>, FileError> {
+        self.files.read(path, range).await
+    }
+
+    async fn delete_prefix(&self, folder: &FilePath) -> Result<(), FileError> {
+        self.files.delete_prefix(folder).await
+    }
+
+    async fn folders(&self) -> Result<Vec<FilePath>, FileError> {
+        self.files.folders().await
+    }
+
+    async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError> {
+        self.files.list(folder).await
+    }
+
+    async fn direct_link(
+        &self,
+        path: &FilePath,
+        _: &ShownAs,
+        lifetime: Duration,
+    ) -> Result<Option<DirectLink>, FileError> {
+        let until = self.clock.now() + lifetime;
+        let url = Url::parse(&format!("https://store.example/{path}?until={until}")).unwrap();
+        Ok(Some(DirectLink { url, until }))
     }
 }
 

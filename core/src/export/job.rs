@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::{Attachment, AttachmentName, Choices, Export, ExportedFile, Interaction};
+use super::{
+    ATTACHMENTS_FILE, Attachment, AttachmentName, Choices, Export, ExportedFile, Interaction,
+};
 use crate::auth::ClientId;
 use crate::ports::{Cursor, FilePath, PatientSummary, random_uuid};
 
@@ -523,6 +525,11 @@ impl ExportJob {
             None => self.folder(),
         };
         FilePath::of([folder.as_str(), "attachments", &attachment.key.to_string()])
+    }
+
+    /// Where the file that announces the attachments is stored, where it is fetched by a link.
+    pub(super) fn announcement_path(&self) -> FilePath {
+        self.folder().child(ATTACHMENTS_FILE)
     }
 
     /// Where an exported file is stored.

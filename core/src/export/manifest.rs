@@ -11,7 +11,7 @@ use super::{Archive, Attachment, ExportJob, FileKind};
 use crate::auth::Quirk;
 use crate::fhir::{AttachedFile, Documented, document_reference};
 
-/// The file that announces the attachments. It is made when it is fetched.
+/// The file that announces the attachments. It is made when it is fetched, or linked.
 pub const ATTACHMENTS_FILE: &str = "attachments.DocumentReference.ndjson";
 
 /// What was exported.
@@ -22,7 +22,7 @@ pub struct Manifest {
     pub transaction_time: Timestamp,
     /// The kick-off URL.
     pub request: String,
-    /// Files are fetched with the access token.
+    /// Whether files are fetched with the access token: all of them, or none.
     pub requires_access_token: bool,
     /// The files with records and the announced attachments.
     pub output: Vec<ManifestEntry>,
@@ -73,21 +73,49 @@ impl Announcement {
 }
 
 impl Manifest {
-    /// The manifest of a job, `None` before there is an export.
+    /// The manifest of a job, `None` before there is an export. Files are fetched with the token.
     pub fn of(job: &ExportJob, links: &Links) -> Option<Self> {
+        let files: Vec<String> = (job.export()?.files.iter())
+            .map(|file| links.file(job.id, file.name.as_str()))
+            .collect();
+        let announced = !job.attachments().is_empty();
+        let announcement = announced.then(|| links.file(job.id, ATTACHMENTS_FILE));
+        Self::at(job, links.documentation(), &files, announcement)
+    }
+
+    /// The same, of files that are fetched without a token: at these addresses, in the order of
+    /// the export's files.
+    pub(super) fn by_link(
+        job: &ExportJob,
+        documentation: String,
+        files: &[String],
+        announcement: Option<String>,
+    ) -> Option<Self> {
+        Some(Self {
+            requires_access_token: false,
+            ..Self::at(job, documentation, files, announcement)?
+        })
+    }
+
+    fn at(
+        job: &ExportJob,
+        documentation: String,
+        files: &[String],
+        announcement: Option<String>,
+    ) -> Option<Self> {
         let export = job.export()?;
         let entries = |kind: FileKind| {
-            (export.files.iter())
-                .filter(move |file| file.kind == kind)
-                .map(|file| ManifestEntry {
+            (export.files.iter().zip(files))
+                .filter(move |(file, _)| file.kind == kind)
+                .map(|(file, url)| ManifestEntry {
                     resource_type: file.resource_type.as_str(),
-                    url: links.file(job.id, file.name.as_str()),
+                    url: url.clone(),
                     count: file.count,
                 })
         };
-        let attachments = (!job.attachments().is_empty()).then(|| ManifestEntry {
+        let attachments = announcement.map(|url| ManifestEntry {
             resource_type: "DocumentReference",
-            url: links.file(job.id, ATTACHMENTS_FILE),
+            url,
             count: job.attachments().len() as u64,
         });
         Some(Self {
@@ -97,19 +125,21 @@ impl Manifest {
             output: entries(FileKind::Output).chain(attachments).collect(),
             error: entries(FileKind::Error).collect(),
             extension: ManifestExtension {
-                ehi_documentation_url: links.documentation(),
+                ehi_documentation_url: documentation,
             },
         })
     }
 }
 
-/// The content of [`ATTACHMENTS_FILE`].
-pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> String {
-    let told = |attachments: &[Attachment], id: String, description: &str| {
-        let urls: Vec<String> = (attachments.iter())
-            .map(|attachment| links.attachment(job.id, &attachment.title))
-            .collect();
-        let files: Vec<AttachedFile<'_>> = (attachments.iter().zip(&urls))
+/// The content of [`ATTACHMENTS_FILE`], of attachments at these addresses, in their order.
+pub(super) fn announce(
+    job: &ExportJob,
+    documentation: &str,
+    urls: &[String],
+    announcement: Announcement,
+) -> String {
+    let told = |attachments: &[Attachment], urls: &[String], id: String, description: &str| {
+        let files: Vec<AttachedFile<'_>> = (attachments.iter().zip(urls))
             .map(|(attachment, url)| AttachedFile {
                 url,
                 content_type: &attachment.content_type,
@@ -129,17 +159,21 @@ pub fn announce(job: &ExportJob, links: &Links, announcement: Announcement) -> S
             period: shared(attachments, |one| one.period),
             files: &files,
         };
-        document_reference(&job.patient.id, &links.documentation(), &document)
+        document_reference(&job.patient.id, documentation, &document)
     };
     match announcement {
         Announcement::Grouped => {
             let all = "Files added to this export by the hospital";
-            format!("{}\n", told(job.attachments(), job.id.to_string(), all))
+            format!(
+                "{}\n",
+                told(job.attachments(), urls, job.id.to_string(), all)
+            )
         }
         Announcement::Each => {
             let mut text = String::new();
-            for one in job.attachments().chunks(1) {
-                text += &told(one, one[0].key.to_string(), &one[0].description).to_string();
+            for (one, url) in job.attachments().chunks(1).zip(urls.chunks(1)) {
+                let (id, description) = (one[0].key.to_string(), &one[0].description);
+                text += &told(one, url, id, description).to_string();
                 text.push('\n');
             }
             text

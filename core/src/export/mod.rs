@@ -11,11 +11,14 @@
 //! | `worker` | takes jobs from the queue and runs them |
 //! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
 //! | `lifetime` | when things expire |
-//! | `service` | the use cases: kick off, customise, status, download, … |
+//! | `service` | the use cases: kick off, customise, status, delete |
+//! | `download` | the use cases of fetching: with the token, or by links |
+//! | `sweep` | removes what expired and what was left behind |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
 mod archive;
 mod attachment;
+mod download;
 mod exported;
 mod exporter;
 #[cfg(test)]
@@ -32,10 +35,12 @@ mod rules;
 mod selection;
 mod sensitivity;
 mod service;
+mod sweep;
 mod worker;
 
 pub use archive::Archive;
 pub use attachment::{Attachment, AttachmentName, InvalidName};
+pub use download::{Download, Downloads};
 pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};
 pub use job::{
@@ -54,6 +59,6 @@ pub use rules::{Rules, RulesError};
 pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
 pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
 pub use service::{
-    Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
+    ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };
 pub use worker::{Worker, WorkerSettings};

@@ -36,9 +36,12 @@ impl ExportService {
         self.in_time(self.write()).await.map_err(NotReady::Files)
     }
 
-    /// Writes a file that never becomes visible, since it is not finished.
+    /// Looks for a file that is not there, since a store may take a small file without asking
+    /// anybody, and writes one that never becomes visible, since it is not finished.
     async fn write(&self) -> Result<(), FileError> {
-        let mut file = self.ports.files.writer(&FilePath::of(["ready"])).await?;
+        let path = FilePath::of(["ready"]);
+        self.ports.files.list(&path).await?;
+        let mut file = self.ports.files.writer(&path).await?;
         file.write(Bytes::from_static(b"ready\n")).await
     }
 

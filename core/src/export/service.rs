@@ -1,31 +1,23 @@
-//! The use cases of patients and apps: kick off, customise, status, download, delete; and the
-//! sweep that removes what expired.
+//! The use cases of patients and apps: kick off, customise, status, delete.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::download::{Downloads, HandedOut};
 use super::links::Links;
-use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
     Attachment, Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
-    NotApplicable, Requester, Review, Rules, Status,
+    NotApplicable, Requester, Review, Rules,
 };
 use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
 use crate::ports::{
-    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, DisclosedFile, Entropy, FileBytes,
-    FileError, FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource,
-    SourceError, StoreError,
+    Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, DisclosedFile, Entropy, FileError,
+    FileStore, FormatDescription, JobStore, RecordSource, SourceError, StoreError,
 };
 
 /// The ports exports need.
@@ -58,6 +50,8 @@ pub struct ExportSettings {
     pub uploads: UploadLimits,
     /// What its exports go by.
     pub rules: Rules,
+    /// How apps fetch files.
+    pub downloads: Downloads,
 }
 
 /// The use cases of exports.
@@ -65,6 +59,7 @@ pub struct ExportSettings {
 pub struct ExportService {
     pub(super) ports: ExportPorts,
     pub(super) settings: ExportSettings,
+    pub(super) handed_out: Arc<HandedOut>,
 }
 
 /// Why a use case did not happen. Nothing was changed.
@@ -79,6 +74,9 @@ pub enum UseCaseError {
     /// It does not apply to the state the job is in.
     #[error(transparent)]
     NotApplicable(#[from] NotApplicable),
+    /// There is no room left for files. Somebody has to make some.
+    #[error("no room is left for files")]
+    Full(#[source] crate::ports::Cause),
     /// A part of the server is unavailable. Retry later.
     #[error("a part of the server is unavailable")]
     Unavailable(#[source] crate::ports::Cause),
@@ -95,7 +93,10 @@ impl From<StoreError> for UseCaseError {
 
 impl From<FileError> for UseCaseError {
     fn from(error: FileError) -> Self {
-        Self::Unavailable(error.into())
+        match error {
+            FileError::Full(cause) => Self::Full(cause),
+            other => Self::Unavailable(other.into()),
+        }
     }
 }
 
@@ -154,29 +155,6 @@ pub enum JobStatus {
     },
 }
 
-/// A file that may be fetched.
-#[derive(Debug, Clone)]
-pub struct Download {
-    /// The name to save it under.
-    pub name: String,
-    /// Its media type.
-    pub content_type: String,
-    /// Bytes.
-    pub size: u64,
-    /// A strong entity tag, quotes included.
-    pub etag: String,
-    content: Content,
-}
-
-#[derive(Debug, Clone)]
-enum Content {
-    Stored(FilePath),
-    Made(Bytes),
-}
-
-/// The media type of exported records.
-const NDJSON: &str = "application/fhir+ndjson";
-
 /// What a change of a job came to, as far as the audit log names it.
 pub(super) trait Change {
     /// The files it is about.
@@ -196,7 +174,11 @@ impl Change for Vec<Attachment> {
 impl ExportService {
     /// The use cases over these ports.
     pub fn new(ports: ExportPorts, settings: ExportSettings) -> Self {
-        Self { ports, settings }
+        Self {
+            ports,
+            settings,
+            handed_out: Arc::default(),
+        }
     }
 
     /// The server's URLs.
@@ -379,134 +361,11 @@ impl ExportService {
         }
     }
 
-    /// A file of the job that may be fetched.
-    pub async fn file(
-        &self,
-        access: &Access,
-        id: JobId,
-        name: &str,
-    ) -> Result<Download, UseCaseError> {
-        let job = self.released(access, id).await?;
-        let export = job.export().ok_or(UseCaseError::NotFound)?;
-        let (download, file) = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
-            let quirks = self
-                .client_of(&job)
-                .await?
-                .map(|client| client.quirks)
-                .unwrap_or_default();
-            let text = announce(&job, &self.settings.links, Announcement::to(&quirks));
-            let download = Download {
-                name: name.to_owned(),
-                content_type: NDJSON.to_owned(),
-                size: text.len() as u64,
-                etag: etag(text.as_bytes()),
-                content: Content::Made(text.into()),
-            };
-            (download, DisclosedFile::announcement())
-        } else {
-            let file = export.files.iter().find(|file| file.name.as_str() == name);
-            let file = file.ok_or(UseCaseError::NotFound)?;
-            let path = job.file_path(export, file);
-            let download = Download {
-                name: name.to_owned(),
-                content_type: NDJSON.to_owned(),
-                size: file.size,
-                // A stored file never changes, so its place tells its content.
-                etag: etag(path.as_str().as_bytes()),
-                content: Content::Stored(path),
-            };
-            (download, DisclosedFile::records(&file.name))
-        };
-        self.audit_download(access, &job, file).await?;
-        Ok(download)
-    }
-
-    /// An attachment of the job that may be fetched.
-    pub async fn attachment(
-        &self,
-        access: &Access,
-        id: JobId,
-        title: &str,
-    ) -> Result<Download, UseCaseError> {
-        let job = self.released(access, id).await?;
-        let attachment = (job.attachments().iter())
-            .find(|attachment| attachment.title.as_str() == title)
-            .ok_or(UseCaseError::NotFound)?;
-        let path = job.attachment_path(attachment);
-        let download = Download {
-            name: title.to_owned(),
-            content_type: attachment.content_type.clone(),
-            size: attachment.size,
-            etag: etag(path.as_str().as_bytes()),
-            content: Content::Stored(path),
-        };
-        let file = DisclosedFile::attachment(attachment);
-        self.audit_download(access, &job, file).await?;
-        Ok(download)
-    }
-
-    /// Bytes of a file that may be fetched.
-    pub async fn read(
-        &self,
-        download: &Download,
-        range: Range<u64>,
-    ) -> Result<FileBytes, UseCaseError> {
-        match &download.content {
-            Content::Stored(path) => {
-                let bytes = self.ports.files.read(path, range).await?;
-                bytes.ok_or(UseCaseError::NotFound)
-            }
-            Content::Made(bytes) => {
-                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                let start = place(range.start);
-                let part = bytes.slice(start..place(range.end).max(start));
-                Ok(stream::iter([Ok(part)]).boxed())
-            }
-        }
-    }
-
     /// The app (for the patient) takes the request back: the job and its files go, whatever state
     /// it is in.
     pub async fn delete(&self, access: &Access, id: JobId) -> Result<(), UseCaseError> {
         let job = self.job(access, id).await?;
         self.remove_as(access.by(), Action::Remove, &job).await?;
-        Ok(())
-    }
-
-    /// Removes what expired, and files whose job is gone: a server may have died between the two.
-    /// Returns how many jobs expired.
-    pub async fn sweep(&self) -> Result<usize, UseCaseError> {
-        let now = self.ports.clock.now();
-        let jobs = self
-            .ports
-            .jobs
-            .list(&JobFilter::default(), Page::default())
-            .await?;
-        let mut removed = 0;
-        for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            match self.remove_as(By::server(), Action::Expire, job).await {
-                Ok(_) => removed += 1,
-                // Somebody else was faster.
-                Err(UseCaseError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.sweep_orphans().await?;
-        Ok(removed)
-    }
-
-    /// Deletes the files of jobs that are not there. A job is there before its first file, so none
-    /// that begins meanwhile is touched.
-    async fn sweep_orphans(&self) -> Result<(), UseCaseError> {
-        for folder in self.ports.files.folders().await? {
-            let Some(id) = JobId::parse(folder.as_str()) else {
-                continue;
-            };
-            if self.ports.jobs.get(id).await?.is_none() {
-                tracing::info!(job = %id, "files of a job that is gone are deleted");
-                self.ports.files.delete_prefix(&folder).await?;
-            }
-        }
         Ok(())
     }
 
@@ -612,7 +471,7 @@ impl ExportService {
         Ok(())
     }
 
-    async fn audit_file(
+    pub(super) async fn audit_file(
         &self,
         by: By,
         action: Action,
@@ -627,31 +486,6 @@ impl ExportService {
         };
         Ok(self.ports.audit.append(&event).await?)
     }
-
-    async fn audit_download(
-        &self,
-        access: &Access,
-        job: &ExportJob,
-        file: DisclosedFile,
-    ) -> Result<(), UseCaseError> {
-        (self.audit_file(access.by(), Action::Download, job, file)).await
-    }
-
-    async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
-        let job = self.job(access, id).await?;
-        if job.status() == Status::Approved {
-            return Ok(job);
-        }
-        let event = AuditEvent {
-            patient: Some(job.patient.id.clone()),
-            job: Some(job.id),
-            ..access
-                .by()
-                .was_refused(Action::Download, self.ports.clock.now())
-        };
-        self.ports.audit.append(&event).await?;
-        Err(UseCaseError::NotFound)
-    }
 }
 
 fn in_progress(job: &ExportJob, detail: &str, retry_after: u64, form: Option<String>) -> JobStatus {
@@ -660,14 +494,6 @@ fn in_progress(job: &ExportJob, detail: &str, retry_after: u64, form: Option<Str
         retry_after: Duration::from_secs(retry_after),
         form,
     }
-}
-
-/// A strong entity tag of what identifies a content.
-fn etag(identity: &[u8]) -> String {
-    format!(
-        "\"{}\"",
-        BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(identity)[..16])
-    )
 }
 
 #[cfg(test)]

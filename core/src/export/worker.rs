@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
 use super::{Claim, ExportError, ExportJob, Patience, Status, WorkerId};
-use crate::ports::{Action, AuditEvent, AuditLog, By, Clock, JobStore, StoreError};
+use crate::ports::{Action, AuditEvent, AuditLog, By, Clock, FileError, JobStore, StoreError};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +284,9 @@ fn reason(error: &ExportError) -> &'static str {
         ExportError::Source(_) => "The hospital's record system could not deliver the record.",
         ExportError::Interrupted => "Gathering the record was interrupted again and again.",
         ExportError::Stalled => "The hospital's record system did not answer.",
+        ExportError::Files(FileError::Full(_)) => {
+            "The hospital's server has no room left for the exported files."
+        }
         ExportError::Files(_) => "The exported files could not be stored.",
     }
 }

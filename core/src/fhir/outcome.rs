@@ -27,6 +27,7 @@ pub enum IssueCode {
     Informational,
     Invalid,
     Login,
+    NoStore,
     NotFound,
     NotSupported,
     Processing,

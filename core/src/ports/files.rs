@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Debug};
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
+use url::Url;
 
 use super::Cause;
 
@@ -37,6 +40,54 @@ pub trait FileStore: Debug + Send + Sync + 'static {
 
     /// Every file below the folder, in any order.
     async fn list(&self, folder: &FilePath) -> Result<Vec<FilePath>, FileError>;
+
+    /// Removes what writers left that died without a word, and returns how many there were: none
+    /// of it is visible, but it takes space. Never takes anything from a writer that lives,
+    /// whichever process it lives in.
+    ///
+    /// A store in which unfinished files go by themselves has nothing to do.
+    async fn sweep_unfinished(&self) -> Result<usize, FileError> {
+        Ok(0)
+    }
+
+    /// A link by which whoever has it fetches the file from the store itself, until about
+    /// `lifetime` from now. It is made without asking whether there is a file. `None` when this
+    /// store offers no links.
+    async fn direct_link(
+        &self,
+        path: &FilePath,
+        shown_as: &ShownAs,
+        lifetime: Duration,
+    ) -> Result<Option<DirectLink>, FileError> {
+        let _ = (path, shown_as, lifetime);
+        Ok(None)
+    }
+}
+
+/// What whoever follows a direct link is told of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownAs {
+    /// The name to save it under.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+}
+
+/// A link that opens one file for a time, without a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DirectLink {
+    /// Where the file is. A secret: whoever has it has the file.
+    pub url: Url,
+    /// When the link is dead, or a little earlier.
+    pub until: Timestamp,
+}
+
+impl Debug for DirectLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectLink")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Writes one file.

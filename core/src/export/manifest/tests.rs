@@ -10,7 +10,10 @@ fn job_url(job: &ExportJob, rest: &str) -> String {
 }
 
 fn lines(job: &ExportJob, announcement: Announcement) -> Vec<Value> {
-    let text = announce(job, &links(), announcement);
+    let urls: Vec<String> = (job.attachments().iter())
+        .map(|attachment| links().attachment(job.id, &attachment.title))
+        .collect();
+    let text = announce(job, &links().documentation(), &urls, announcement);
     assert!(text.ends_with('\n'));
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

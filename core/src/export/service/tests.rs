@@ -1,14 +1,16 @@
 //! What the use cases of patients and apps promise.
 
 mod download;
+mod link;
 mod removal;
 mod status;
 
 use super::*;
 use crate::auth::ClientId;
 use crate::export::fixture::*;
-use crate::ports::{Actor, MockJobStore, MockRecordSource, Origin, Outcome};
-use crate::testkit::{at, client_id, patient};
+use crate::export::{Status, WorkerId};
+use crate::ports::{Actor, JobFilter, MockJobStore, MockRecordSource, Origin, Outcome, Page};
+use crate::testkit::{self, at, client_id, patient};
 
 fn asked(patient: &PatientId, interaction: Interaction) -> KickoffRequest {
     KickoffRequest {

@@ -212,6 +212,8 @@ async fn what_a_broken_source_or_full_disk_says_stays_with_the_operator() {
         let told = reason(&error);
         assert!(!told.contains("Ada") && !told.contains("bucket") && !told.is_empty());
     }
+    let full = reason(&ExportError::Files(FileError::Full("no space".into())));
+    assert!(full.contains("no room left"), "{full}");
 }
 
 #[tokio::test(start_paused = true)]

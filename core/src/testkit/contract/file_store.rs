@@ -35,6 +35,7 @@ macro_rules! file_store_contract {
             the_last_writer_of_a_name_stands
             deleting_a_folder_takes_its_files_and_no_others
             many_files_are_written_at_once
+            a_sweep_takes_nothing_from_writers_that_live
         );
     };
 }
@@ -173,4 +174,20 @@ pub async fn many_files_are_written_at_once(store: Store) {
     assert_eq!(store.list(&path("job")).await.unwrap().len(), 64);
     let one = read(&store, "job/17", 0..99).await.unwrap();
     assert_eq!(one, b"file 17");
+}
+
+pub async fn a_sweep_takes_nothing_from_writers_that_live(store: Store) {
+    write(&store, "job/done", b"whole").await;
+    let mut writer = store.writer(&path("job/a")).await.unwrap();
+    let chunk = Bytes::from(content(1 << 20));
+    for _ in 0..9 {
+        writer.write(chunk.clone()).await.unwrap();
+    }
+    assert_eq!(store.sweep_unfinished().await.unwrap(), 0);
+    writer.write(chunk).await.unwrap();
+    writer.finish().await.unwrap();
+    assert_eq!(store.sweep_unfinished().await.unwrap(), 0);
+    let size = store.size(&path("job/a")).await.unwrap();
+    assert_eq!(size, Some(10 << 20));
+    assert_eq!(read(&store, "job/done", 0..9).await.unwrap(), b"whole");
 }

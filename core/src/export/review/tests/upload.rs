@@ -206,7 +206,7 @@ async fn a_file_that_cannot_be_finished_takes_the_others_back() {
     house.files = Arc::new(files);
     let (shelf, audit) = (house.shelf.clone(), house.recorded.clone());
     let refused = upload(&house.service(), &[("a", &["1"]), ("b", &["2"])]).await;
-    let Err(AttachError::UseCase(UseCaseError::Unavailable(_))) = refused else {
+    let Err(AttachError::UseCase(UseCaseError::Full(_))) = refused else {
         panic!("{refused:?}")
     };
     assert!(finished.lock().unwrap().is_empty());

@@ -1,10 +1,13 @@
 //! What may be fetched, by whom, and what is told of it.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::*;
 use crate::auth::{Client, Quirk};
-use crate::export::attachment_json;
+use crate::export::{ATTACHMENTS_FILE, Download, attachment_json};
 use crate::ports::{MockClientRegistry, Outcome};
 use crate::testkit::client;
 

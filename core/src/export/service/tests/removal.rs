@@ -170,9 +170,10 @@ async fn the_sweep_removes_exactly_what_expired() {
                 "{:?} at {now}",
                 job.status()
             );
+            let over = matches!(job.status(), Status::Rejected | Status::Failed);
             assert_eq!(
                 files.is_empty(),
-                expired(end),
+                expired(end) || over,
                 "{:?} at {now}",
                 job.status()
             );
@@ -231,4 +232,85 @@ async fn files_whose_job_is_gone_are_swept_and_no_others() {
         (there(&kept), there(&orphan), there(&foreign)),
         (true, false, true)
     );
+}
+
+/// Claimed for its third attempt; the two before ended without a word.
+fn third_attempt() -> ExportJob {
+    let mut job = claimed();
+    for start in [60, 120] {
+        job.claim(&WorkerId("w".into()), at(start), at(start + 60))
+            .unwrap();
+    }
+    job
+}
+
+/// What its third attempt exported.
+fn third_export() -> ExportJob {
+    let mut job = third_attempt();
+    job.retrieved(testkit::export(3), Vec::new(), at(130))
+        .unwrap();
+    job
+}
+
+#[tokio::test]
+async fn attempts_that_neither_won_nor_run_are_swept_and_no_others() {
+    let mut between = third_attempt();
+    between.release(at(130)).unwrap();
+    let mut approved = third_export();
+    approved.approve(at(140)).unwrap();
+    for (job, left) in [
+        (third_attempt(), &["3", "4", "attachments"][..]),
+        (between, &["4", "attachments"]),
+        (third_export(), &["3", "4", "attachments"]),
+        (approved, &["3", "4", "attachments"]),
+        (awaiting_input(), &["1", "2", "3", "4", "attachments"]),
+        (rejected(), &[]),
+        (failed(), &[]),
+    ] {
+        let house = House::of([job.clone()]);
+        for folder in ["1", "2", "3", "4", "attachments"] {
+            house
+                .keep(&job.folder().child(folder).child("x"), "x")
+                .await;
+        }
+        let memory = house.memory.clone();
+        house.service().sweep().await.unwrap();
+        let mut found = memory.list(&job.folder()).await.unwrap();
+        found.sort();
+        let expected: Vec<_> = (left.iter())
+            .map(|folder| job.folder().child(folder).child("x"))
+            .collect();
+        assert_eq!(found, expected, "{:?}", job.status());
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_clears_half_written_files_and_goes_on_past_a_folder_that_stays() {
+    let jobs = [another(rejected(), 1), another(rejected(), 2)];
+    let folders = jobs.each_ref().map(ExportJob::folder);
+    let (stuck, other) = (folders[0].clone(), folders[1].clone());
+    let mut files = MockFileStore::new();
+    let all = folders.to_vec();
+    (files.expect_folders()).returning(move || Ok(all.clone()));
+    (files.expect_delete_prefix())
+        .withf(move |folder| *folder == stuck)
+        .times(1)
+        .returning(|_| Err(FileError::Unavailable("stuck".into())));
+    (files.expect_delete_prefix())
+        .withf(move |folder| *folder == other)
+        .times(1)
+        .returning(|_| Ok(()));
+    let mut house = House::of(jobs);
+    house.files = Arc::new(files);
+    let refused = house.service().sweep().await;
+    assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
+
+    let mut files = MockFileStore::new();
+    files.expect_folders().returning(|| Ok(Vec::new()));
+    (files.expect_sweep_unfinished())
+        .times(1)
+        .returning(|| Ok(2));
+    let mut house = House::of([]);
+    house.files = Arc::new(files);
+    house.service().sweep().await.unwrap();
 }

@@ -1,6 +1,16 @@
 //! An S3 server for tests: it checks signatures, keeps its objects in a folder, remembers what it
 //! was asked, and has faults when told to.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, what is missing is a failure"
+)]
+#![expect(
+    missing_docs,
+    clippy::missing_panics_doc,
+    reason = "the names of its parts are those of the protocol"
+)]
+
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +28,14 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
-use s3s::dto::*;
+use s3s::dto::{
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    DeleteObjectsInput, DeleteObjectsOutput, Error, GetObjectInput, GetObjectOutput,
+    HeadObjectInput, HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, PutObjectInput, PutObjectOutput,
+    UploadPartInput, UploadPartOutput,
+};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -147,6 +164,11 @@ impl Bucket {
     /// The next `times` requests of this kind have that fault.
     pub fn fail(&self, ask: Ask, times: usize, fault: Fault) {
         self.faults.lock().unwrap().push((ask, times, fault));
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.faults.lock().unwrap().clear();
     }
 
     /// This key cannot be deleted.
