@@ -19,8 +19,8 @@ use ehi_core::auth::{
     SessionLifetimes, StaffSessions,
 };
 use ehi_core::export::{
-    ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links, Rules,
-    UploadLimits, Worker, WorkerId, WorkerSettings,
+    ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes, Links,
+    OpenLimits, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, JobStore,
@@ -60,6 +60,24 @@ pub struct Parts {
     pub workers: usize,
     /// What is asked of requests.
     pub requests: RequestLimits,
+    /// How many exports may be open.
+    pub open: OpenLimits,
+    /// How long exports that run may take to come to their end when the process has to.
+    pub drain: Duration,
+}
+
+/// What processes that only export differ in from each other.
+pub struct WorkerParts {
+    /// Where the servers they work for keep jobs and the audit log.
+    pub storage: Storage,
+    /// The public URL of those.
+    pub base: Url,
+    /// Where records come from.
+    pub source: Arc<dyn RecordSource>,
+    /// What exports go by.
+    pub rules: Rules,
+    /// How many exports run at a time.
+    pub workers: usize,
 }
 
 /// Every lifetime.
@@ -89,6 +107,8 @@ pub struct Wired {
     pub workers: Vec<Worker>,
     /// How often what expired is removed.
     pub sweep: Duration,
+    /// How long exports that run may take to come to their end when the process has to.
+    pub drain: Duration,
 }
 
 /// The folder of the audit log, below the data.
@@ -179,7 +199,65 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         },
         workers: plugged.workers(&parts),
         sweep: parts.lifetimes.sweep,
+        drain: parts.drain,
     })
+}
+
+/// Plugs together what exports alone; files are below `data`.
+pub async fn wire_workers(parts: WorkerParts, data: &Path) -> Result<Vec<Worker>, Failure> {
+    let bench = Bench {
+        stores: &Stores::open(&parts.storage, data).await?,
+        files: files(data)?,
+        source: parts.source,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        base: &parts.base,
+        rules: &parts.rules,
+    };
+    Ok(bench.workers(parts.workers))
+}
+
+fn files(data: &Path) -> Result<Arc<dyn FileStore>, Failure> {
+    let files = FolderFiles::open(data.join("files")).map_err(|error| {
+        let message = format!("the files in {} cannot be used", data.display());
+        Failure::because(message, error)
+    })?;
+    Ok(Arc::new(files))
+}
+
+/// What workers need.
+struct Bench<'a> {
+    stores: &'a Stores,
+    files: Arc<dyn FileStore>,
+    source: Arc<dyn RecordSource>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    base: &'a Url,
+    rules: &'a Rules,
+}
+
+impl Bench<'_> {
+    fn workers(&self, count: usize) -> Vec<Worker> {
+        // Other processes may work on the same queue.
+        let [a, b, c, d, ..] = self.entropy.bytes();
+        let process = u32::from_be_bytes([a, b, c, d]);
+        let worker = |number| Worker {
+            id: WorkerId(format!("worker-{process:08x}-{number}")),
+            jobs: self.stores.jobs.clone(),
+            audit: self.stores.audit.clone(),
+            exporter: Exporter {
+                source: self.source.clone(),
+                files: self.files.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                links: Links::new(self.base),
+                rules: self.rules.clone(),
+                limits: ExportLimits::default(),
+            },
+            settings: WorkerSettings::default(),
+        };
+        (1..=count).map(worker).collect()
+    }
 }
 
 /// The adapters behind the ports.
@@ -196,8 +274,7 @@ struct Ports {
 impl Ports {
     async fn open(parts: &Parts, data: &Path) -> Result<Self, Failure> {
         let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
-        let files = FolderFiles::open(data.join("files"))
-            .map_err(|error| Failure::because(cannot("the files"), error))?;
+        let files = files(data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let longest_token = parts.lifetimes.access_token;
         let keys = RsaKeys::open(&key_folder(data), longest_token, clock.clone())
@@ -209,7 +286,7 @@ impl Ports {
             clock,
             entropy: Arc::new(SystemEntropy),
             stores: Stores::open(&parts.storage, data).await?,
-            files: Arc::new(files),
+            files,
             keys: Arc::new(keys),
             assertions: Arc::new(assertions),
             source: parts.source.clone(),
@@ -232,6 +309,7 @@ impl Ports {
                 lifetimes: parts.lifetimes.jobs,
                 uploads: UPLOADS,
                 rules: parts.rules.clone(),
+                open: parts.open,
             },
         )
     }
@@ -302,24 +380,15 @@ impl Ports {
     }
 
     fn workers(&self, parts: &Parts) -> Vec<Worker> {
-        // Other processes may work on the same queue.
-        let [a, b, c, d, ..] = self.entropy.bytes();
-        let process = u32::from_be_bytes([a, b, c, d]);
-        let worker = |number| Worker {
-            id: WorkerId(format!("worker-{process:08x}-{number}")),
-            jobs: self.stores.jobs.clone(),
-            audit: self.stores.audit.clone(),
-            exporter: Exporter {
-                source: self.source.clone(),
-                files: self.files.clone(),
-                clock: self.clock.clone(),
-                entropy: self.entropy.clone(),
-                links: Links::new(&parts.base),
-                rules: parts.rules.clone(),
-                limits: ExportLimits::default(),
-            },
-            settings: WorkerSettings::default(),
+        let bench = Bench {
+            stores: &self.stores,
+            files: self.files.clone(),
+            source: self.source.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            base: &parts.base,
+            rules: &parts.rules,
         };
-        (1..=parts.workers).map(worker).collect()
+        bench.workers(parts.workers)
     }
 }

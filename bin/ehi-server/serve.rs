@@ -24,6 +24,9 @@ pub struct ServeArguments {
     workers: Option<usize>,
 }
 
+/// How many exports run at a time in a process that answers requests as well, unless told.
+const WORKERS: usize = 2;
+
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = arguments.server.read()?;
@@ -49,8 +52,10 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
         rules: config.rules()?,
-        workers: arguments.workers.unwrap_or(config.workers),
+        workers: (arguments.workers.or(config.workers)).unwrap_or(WORKERS),
         requests: config.requests(),
+        open: config.limits.open(),
+        drain: config.drain(),
     };
     let edge = config.edge()?;
     let wired = wire(parts, &config.data).await?;

@@ -11,13 +11,13 @@ use uuid::Uuid;
 use super::{
     Archive, Attachment, AttachmentName, Choices, Export, ExportJob, ExportPorts, ExportService,
     ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes, Links,
-    Patience, Rules, UploadLimits, WorkerId,
+    OpenLimits, Patience, Rules, Status, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
     AuditLog, DocumentFormat, FileStore, FileWriter, MockAuditLog, MockClientRegistry,
-    MockJobStore, MockRecordSource, Origin, PatientSummary, StoreError,
+    MockJobStore, MockRecordSource, OpenJobs, Origin, PatientSummary, StoreError,
 };
 use crate::testkit::{
     self, FixedClock, MemoryFiles, RecordedAudit, SeededEntropy, at, client, client_id, patient,
@@ -100,6 +100,24 @@ impl Shelf {
             Ok(ids.filter_map(|id| jobs.get(id)).collect())
         });
         let jobs = self.clone();
+        mock.expect_open_jobs().returning(move |patient, client| {
+            let all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
+            let open = all.filter(|job| Status::OPEN.contains(&job.status()));
+            let mut counts = OpenJobs::default();
+            for job in open {
+                counts.of_patient += u64::from(job.patient.id == *patient);
+                counts.of_client += u64::from(job.requester.client() == client);
+            }
+            Ok(counts)
+        });
+        let jobs = self.clone();
+        mock.expect_overdue()
+            .returning(move |status, until, limit| {
+                let all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
+                let overdue = all.filter(|job| job.status() == status && job.since() <= until);
+                Ok(overdue.take(limit).collect())
+            });
+        let jobs = self.clone();
         mock.expect_claim().returning(move |worker, now, lease| {
             let mut all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
             let Some(mut job) = all.find(|job| job.is_claimable(now)) else {
@@ -137,6 +155,7 @@ pub struct House {
     pub audit: Arc<dyn AuditLog>,
     pub recorded: Arc<RecordedAudit>,
     pub clock: Arc<FixedClock>,
+    pub open: OpenLimits,
 }
 
 impl House {
@@ -153,6 +172,7 @@ impl House {
             audit: recorded.clone(),
             recorded,
             clock: Arc::new(FixedClock::at(at(20))),
+            open: OpenLimits::NONE,
         }
     }
 
@@ -204,6 +224,7 @@ impl House {
                 bytes: 10,
             },
             rules: Rules::standard(),
+            open: self.open,
         };
         ExportService::new(ports, settings)
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{ExportJob, JobState};
+use super::{ExportJob, ExportService, Status, UseCaseError};
+use crate::ports::{Action, By};
 
 /// How long jobs live in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +21,66 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// When the job expires. `None` while an export is waiting for a worker or running: that ends
-    /// by itself.
+    /// The states that do not last.
+    pub const PASSING: [Status; 5] = [
+        Status::AwaitingInput,
+        Status::Retrieved,
+        Status::Approved,
+        Status::Rejected,
+        Status::Failed,
+    ];
+
+    /// How long a job lives in this state. `None` while an export is waiting for a worker or
+    /// running: that ends by itself.
+    pub fn in_state(&self, status: Status) -> Option<Duration> {
+        match status {
+            Status::AwaitingInput => Some(self.unfinished),
+            Status::Requested => None,
+            Status::Retrieved => Some(self.unreviewed),
+            Status::Approved => Some(self.finished),
+            Status::Rejected | Status::Failed => Some(self.tombstone),
+        }
+    }
+
+    /// When the job expires; `None` where it does not.
     pub fn expiry(&self, job: &ExportJob) -> Option<Timestamp> {
-        let (since, lifetime) = match job.state() {
-            JobState::AwaitingInput => (job.created_at, self.unfinished),
-            JobState::Requested { .. } => return None,
-            JobState::Retrieved { at, .. } => (*at, self.unreviewed),
-            JobState::Approved { at, .. } => (*at, self.finished),
-            JobState::Rejected { at, .. } | JobState::Failed { at, .. } => (*at, self.tombstone),
+        let lifetime = self.in_state(job.status())?;
+        Some(
+            job.since()
+                .saturating_add(lifetime)
+                .unwrap_or(Timestamp::MAX),
+        )
+    }
+}
+
+/// How many jobs are swept at a time.
+const SWEPT_AT_ONCE: usize = 100;
+
+impl ExportService {
+    /// Removes the jobs that were in this state for too long.
+    pub(super) async fn sweep_state(&self, status: Status) -> Result<usize, UseCaseError> {
+        let now = self.ports.clock.now();
+        let lifetime = self.settings.lifetimes.in_state(status);
+        let Some(until) = lifetime.and_then(|lifetime| now.checked_sub(lifetime).ok()) else {
+            return Ok(0);
         };
-        Some(since.saturating_add(lifetime).unwrap_or(Timestamp::MAX))
+        let mut removed = 0;
+        loop {
+            let found = self.ports.jobs.overdue(status, until, SWEPT_AT_ONCE);
+            let jobs = found.await?;
+            let mut gone = 0;
+            for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
+                match self.remove_as(By::server(), Action::Expire, job).await {
+                    Ok(_) => removed += 1,
+                    // Somebody else was faster.
+                    Err(UseCaseError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+                gone += 1;
+            }
+            if gone == 0 || jobs.len() < SWEPT_AT_ONCE {
+                return Ok(removed);
+            }
+        }
     }
 }

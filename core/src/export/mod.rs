@@ -28,10 +28,12 @@ mod parameters;
 mod readiness;
 mod request;
 mod review;
+mod room;
 mod rules;
 mod selection;
 mod sensitivity;
 mod service;
+mod turn;
 mod worker;
 
 pub use archive::Archive;
@@ -50,10 +52,12 @@ pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };
 pub use review::{AttachError, JobPage, Upload, UploadLimits};
+pub use room::{Crowd, OpenLimits};
 pub use rules::{Rules, RulesError};
 pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
 pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
 pub use service::{
     Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };
-pub use worker::{Worker, WorkerSettings};
+pub use turn::{LastTurns, SLICE, Turn};
+pub use worker::{Duty, Worker, WorkerSettings};

@@ -17,15 +17,15 @@ use super::links::Links;
 use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
 use super::review::UploadLimits;
 use super::{
-    Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest, NotApplicable,
-    Requester, Review, Rules, Status,
+    Choices, Crowd, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
+    NotApplicable, OpenLimits, Requester, Review, Rules, Status,
 };
 use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
 use crate::ports::{
     Action, AuditEvent, AuditLog, By, ClientRegistry, Clock, DisclosedFile, Entropy, FileBytes,
-    FileError, FilePath, FileStore, FormatDescription, JobFilter, JobStore, Page, RecordSource,
-    SourceError, StoreError,
+    FileError, FilePath, FileStore, FormatDescription, JobStore, RecordSource, SourceError,
+    StoreError,
 };
 
 /// The ports exports need.
@@ -58,6 +58,8 @@ pub struct ExportSettings {
     pub uploads: UploadLimits,
     /// What its exports go by.
     pub rules: Rules,
+    /// How many may be open at a time.
+    pub open: OpenLimits,
 }
 
 /// The use cases of exports.
@@ -79,6 +81,16 @@ pub enum UseCaseError {
     /// It does not apply to the state the job is in.
     #[error(transparent)]
     NotApplicable(#[from] NotApplicable),
+    /// There are as many open exports as there may be: this many of this patient or app.
+    #[error("{limit} exports of this {whose} are open, and more are not taken")]
+    TooManyOpen {
+        /// Whose they are.
+        whose: Crowd,
+        /// How many are too many.
+        limit: u64,
+        /// When it makes sense to ask again, if nothing else is done about it.
+        retry_after: Duration,
+    },
     /// A part of the server is unavailable. Retry later.
     #[error("a part of the server is unavailable")]
     Unavailable(#[source] crate::ports::Cause),
@@ -225,6 +237,7 @@ impl ExportService {
             }
             Subject::System => Requester::System(access.client.clone()),
         };
+        self.require_room(access, &asked.patient).await?;
         let patient = self.ports.source.patient(&asked.patient).await?;
         let interaction = match &requester {
             Requester::Patient(_) => asked.interaction,
@@ -352,7 +365,11 @@ impl ExportService {
                 progress, claim, ..
             } => {
                 let detail = match claim {
-                    Some(_) => format!("{} resources written", progress.resources),
+                    Some(_) => format!(
+                        "{} resources, {} written",
+                        progress.resources,
+                        size(progress.bytes)
+                    ),
                     None => "waiting for its turn".to_owned(),
                 };
                 in_progress(job, &detail, 1, None)
@@ -460,20 +477,9 @@ impl ExportService {
     /// Removes what expired, and files whose job is gone: a server may have died between the two.
     /// Returns how many jobs expired.
     pub async fn sweep(&self) -> Result<usize, UseCaseError> {
-        let now = self.ports.clock.now();
-        let jobs = self
-            .ports
-            .jobs
-            .list(&JobFilter::default(), Page::default())
-            .await?;
         let mut removed = 0;
-        for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            match self.remove_as(By::server(), Action::Expire, job).await {
-                Ok(_) => removed += 1,
-                // Somebody else was faster.
-                Err(UseCaseError::NotFound) => {}
-                Err(error) => return Err(error),
-            }
+        for status in Lifetimes::PASSING {
+            removed += self.sweep_state(status).await?;
         }
         self.sweep_orphans().await?;
         Ok(removed)
@@ -616,6 +622,17 @@ fn in_progress(job: &ExportJob, detail: &str, retry_after: u64, form: Option<Str
         retry_after: Duration::from_secs(retry_after),
         form,
     }
+}
+
+/// A size as people read it, rounded down: `3.4 MB`.
+fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..1_000 => return format!("{bytes} bytes"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
+    };
+    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
 }
 
 /// A strong entity tag of what identifies a content.
