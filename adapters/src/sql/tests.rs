@@ -1,5 +1,9 @@
 //! Every store on both databases, by the suites that all stores run.
 
+mod listening;
+mod older;
+mod plans;
+
 use tempfile::TempDir;
 
 use super::*;
