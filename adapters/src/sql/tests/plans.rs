@@ -37,12 +37,14 @@ struct Asked {
     /// From the middle of all.
     given: Vec<Given>,
     /// What it has to go by.
-    indexes: &'static [&'static str],
+    indexes: Indexes,
 }
+
+/// Indexes by the ends of their names.
+type Indexes = &'static [&'static str];
 
 fn statements(dialect: Dialect) -> Vec<Asked> {
     let half = i64::from(JOBS) * 500;
-    type Indexes = &'static [&'static str];
     let listed = |status: Option<Status>, patient: Option<&'static str>, index: Indexes| {
         let filter = JobFilter {
             status,
@@ -59,7 +61,8 @@ fn statements(dialect: Dialect) -> Vec<Asked> {
         listed(None, None, &["jobs_by_age"]),
         listed(retrieved, None, &["jobs_of_status"]),
         listed(None, Some("p-7"), &["jobs_of_patient"]),
-        listed(retrieved, Some("p-7"), &["jobs_of_patient"]),
+        // Either index of patients will do.
+        listed(retrieved, Some("p-7"), &["of_patient"]),
         (
             OPEN,
             vec![Text("p-7"), Text("c-7")],
@@ -125,11 +128,11 @@ async fn a_million_jobs_in_postgresql_are_never_read_one_by_one() {
             let plan = plan(&database, "EXPLAIN (COSTS OFF)", "QUERY PLAN", &asked).await;
             let told = format!("{mode}: {}\n{plan}", asked.statement);
             for index in asked.indexes {
-                let by = [format!("using {index} "), format!("on {index}")];
-                assert!(by.iter().any(|by| plan.contains(by)), "{index}: {told}");
+                let mut words = plan.split_whitespace();
+                assert!(words.any(|word| word.ends_with(index)), "{index}: {told}");
             }
             // The jobs of one patient are few: they may be sorted.
-            let few = asked.indexes == ["jobs_of_patient"];
+            let few = asked.indexes == ["of_patient"];
             let all = plan.contains("Seq Scan") || (plan.contains("Sort") && !few);
             assert!(!all, "{told}");
             // The queue is as long as what waits: it is gone through from its beginning.
@@ -151,10 +154,8 @@ async fn a_million_jobs_in_sqlite_are_never_read_one_by_one() {
         let plan = plan(&database, "EXPLAIN QUERY PLAN", "detail", &asked).await;
         let told = format!("{}\n{plan}", asked.statement);
         for index in asked.indexes {
-            let mut lines = plan.lines();
-            let by = format!("INDEX {index}");
-            let used = lines.any(|line| line.ends_with(&by) || line.contains(&format!("{by} ")));
-            assert!(used, "{index}: {told}");
+            let mut words = plan.split_whitespace();
+            assert!(words.any(|word| word.ends_with(index)), "{index}: {told}");
         }
         let queue = asked.indexes == ["jobs_waiting"];
         let all = plan.contains("TEMP B-TREE") || (plan.contains("SCAN jobs") && !queue);
