@@ -28,6 +28,7 @@ mod admin;
 mod attachments;
 mod audit;
 mod backend;
+mod blocking;
 mod confidential;
 mod cors;
 mod customise;
