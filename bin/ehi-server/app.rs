@@ -19,7 +19,7 @@ use ehi_core::auth::{
 };
 use ehi_core::export::{
     Downloads, ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes,
-    Links, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
+    Links, OpenLimits, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, JobStore,
@@ -64,6 +64,30 @@ pub struct Parts {
     pub workers: usize,
     /// What is asked of requests.
     pub requests: RequestLimits,
+    /// How many exports may be open.
+    pub open: OpenLimits,
+    /// How long exports that run may take to come to their end when the process has to.
+    pub drain: Duration,
+    /// How long a worker keeps an export without a sign of life.
+    pub lease: Duration,
+}
+
+/// What processes that only export differ in from each other.
+pub struct WorkerParts {
+    /// Where the servers they work for keep jobs and the audit log.
+    pub storage: Storage,
+    /// Where files go.
+    pub files: FilesPlace,
+    /// The public URL of those.
+    pub base: Url,
+    /// Where records come from.
+    pub source: Arc<dyn RecordSource>,
+    /// What exports go by.
+    pub rules: Rules,
+    /// How many exports run at a time.
+    pub workers: usize,
+    /// How long a worker keeps an export without a sign of life.
+    pub lease: Duration,
 }
 
 /// Every lifetime.
@@ -93,6 +117,8 @@ pub struct Wired {
     pub workers: Vec<Worker>,
     /// How often what expired is removed.
     pub sweep: Duration,
+    /// How long exports that run may take to come to their end when the process has to.
+    pub drain: Duration,
 }
 
 /// The folder of the audit log, below the data.
@@ -184,7 +210,61 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
         },
         workers: plugged.workers(&parts),
         sweep: parts.lifetimes.sweep,
+        drain: parts.drain,
     })
+}
+
+/// Plugs together what exports alone; files are below `data`.
+pub async fn wire_workers(parts: WorkerParts, data: &Path) -> Result<Vec<Worker>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let bench = Bench {
+        stores: &Stores::open(&parts.storage, data).await?,
+        files: parts.files.open(clock.clone(), entropy.clone()).await?,
+        source: parts.source,
+        clock,
+        entropy,
+        lease: parts.lease,
+        base: &parts.base,
+        rules: &parts.rules,
+    };
+    Ok(bench.workers(parts.workers))
+}
+
+/// What workers need.
+struct Bench<'a> {
+    stores: &'a Stores,
+    files: Arc<dyn FileStore>,
+    source: Arc<dyn RecordSource>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    base: &'a Url,
+    rules: &'a Rules,
+    lease: Duration,
+}
+
+impl Bench<'_> {
+    fn workers(&self, count: usize) -> Vec<Worker> {
+        // Other processes may work on the same queue.
+        let [a, b, c, d, ..] = self.entropy.bytes();
+        let process = u32::from_be_bytes([a, b, c, d]);
+        let worker = |number| Worker {
+            id: WorkerId(format!("worker-{process:08x}-{number}")),
+            jobs: self.stores.jobs.clone(),
+            audit: self.stores.audit.clone(),
+            exporter: Exporter {
+                source: self.source.clone(),
+                files: self.files.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                links: Links::new(self.base),
+                rules: self.rules.clone(),
+                limits: ExportLimits::default(),
+            },
+            settings: WorkerSettings::with_lease(self.lease),
+        };
+        (1..=count).map(worker).collect()
+    }
 }
 
 /// The adapters behind the ports.
@@ -237,6 +317,7 @@ impl Ports {
                 uploads: UPLOADS,
                 rules: parts.rules.clone(),
                 downloads: parts.downloads,
+                open: parts.open,
             },
         )
     }
@@ -307,24 +388,16 @@ impl Ports {
     }
 
     fn workers(&self, parts: &Parts) -> Vec<Worker> {
-        // Other processes may work on the same queue.
-        let [a, b, c, d, ..] = self.entropy.bytes();
-        let process = u32::from_be_bytes([a, b, c, d]);
-        let worker = |number| Worker {
-            id: WorkerId(format!("worker-{process:08x}-{number}")),
-            jobs: self.stores.jobs.clone(),
-            audit: self.stores.audit.clone(),
-            exporter: Exporter {
-                source: self.source.clone(),
-                files: self.files.clone(),
-                clock: self.clock.clone(),
-                entropy: self.entropy.clone(),
-                links: Links::new(&parts.base),
-                rules: parts.rules.clone(),
-                limits: ExportLimits::default(),
-            },
-            settings: WorkerSettings::default(),
+        let bench = Bench {
+            stores: &self.stores,
+            files: self.files.clone(),
+            source: self.source.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            base: &parts.base,
+            rules: &parts.rules,
+            lease: parts.lease,
         };
-        (1..=parts.workers).map(worker).collect()
+        bench.workers(parts.workers)
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ehi_adapters::http::{Edge, StrictTransport, TestKickoffs};
 use ehi_adapters::oidc::{PatientLoginConfig, StaffLoginConfig};
-use ehi_core::export::{DocumentRules, Downloads, Lifetimes, Rules, RulesError, SensitivityRules};
+use ehi_core::export::{
+    DocumentRules, Downloads, Lifetimes, Rules, RulesError, SensitivityRules, WorkerSettings,
+};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
@@ -68,9 +70,15 @@ pub struct Config {
     /// Origins whose pages may use cookies.
     #[serde(default)]
     pub allowed_origins: Vec<Url>,
-    /// How many exports run at a time in this process; with none it only answers requests.
-    #[serde(default = "two")]
-    pub workers: usize,
+    /// How many exports run at a time in a process; with none a server only answers requests.
+    #[serde(default)]
+    pub workers: Option<usize>,
+    /// How long exports that run may take to come to their end when the process has to.
+    #[serde(default = "drain")]
+    pub(crate) drain: HumanDuration,
+    /// How long a worker keeps an export without a sign of life; then another takes it.
+    #[serde(default = "lease")]
+    pub(crate) lease: HumanDuration,
     /// When things expire.
     #[serde(default)]
     pub lifetimes: LifetimesConfig,
@@ -92,8 +100,12 @@ fn yes() -> bool {
     true
 }
 
-fn two() -> usize {
-    2
+fn lease() -> HumanDuration {
+    HumanDuration(WorkerSettings::default().lease)
+}
+
+fn drain() -> HumanDuration {
+    HumanDuration(Duration::from_secs(20))
 }
 
 /// When things expire: `30 days`, `8h`, `90 min`.
@@ -237,6 +249,16 @@ impl Config {
     /// How the listener deals with connections. Reads the certificate.
     pub fn edge(&self) -> Result<Edge, Failure> {
         edge(self.tls.as_ref(), &self.proxies, &self.limits)
+    }
+
+    /// How long exports that run may take to come to their end when the process has to.
+    pub fn drain(&self) -> Duration {
+        self.drain.0
+    }
+
+    /// How long a worker keeps an export without a sign of life.
+    pub fn lease(&self) -> Duration {
+        self.lease.0
     }
 
     /// What is asked of requests.
@@ -425,7 +447,7 @@ mod tests {
     fn the_network_is_dealt_with_as_the_sections_say() {
         let text = format!(
             "{WHOLE}strict_transport = false\n[proxies]\ntrusted = ['10.0.0.0/8', '127.0.0.1', 'fd00::/8']\nheader = 'Forwarded'\n\
-             [limits]\nconnections = 5\nhead_time = '3s'\nlogins_per_address = 7\nlogin_wait = '9s'\n"
+             [limits]\nconnections = 5\nhead_time = '3s'\nlogins_per_address = 7\nlogin_wait = '9s'\nopen_exports_per_patient = 3\n"
         );
         let config = Config::parse(&text).unwrap();
         let edge = config.edge().unwrap();
@@ -438,12 +460,15 @@ mod tests {
         assert_eq!(requests.rates.logins_per_address.a_minute, 7);
         assert_eq!(requests.patience.longest, Duration::from_secs(9));
         assert_eq!(requests.strict_transport, StrictTransport::Off);
+        let open = config.limits.open();
+        assert_eq!((open.per_patient, open.per_client), (3, 10_000));
         let standard = Config::parse(WHOLE).unwrap();
         assert!(standard.edge().unwrap().proxies.trusted.is_empty());
         assert_eq!(standard.requests().strict_transport, StrictTransport::On);
         for (wrong, about) in [
             ("[limits]\nconnections = 0\n", "nobody"),
             ("[limits]\nconections = 5\n", "conections"),
+            ("[limits]\nopen_exports_per_client = 0\n", "nobody"),
             ("[proxies]\ntrusted = ['somewhere']\n", "somewhere"),
             (
                 "[proxies]\ntrusted = []\nheader = 'X-Real-IP'\n",

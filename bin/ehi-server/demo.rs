@@ -16,7 +16,7 @@ use ehi_adapters::http::{Edge, TestKickoffs, router_with};
 use ehi_adapters::picker::PatientPicker;
 use ehi_adapters::records::BundleFolder;
 use ehi_adapters::sample::SampleOptions;
-use ehi_core::export::{Downloads, Lifetimes, Rules};
+use ehi_core::export::{Downloads, Lifetimes, OpenLimits, Rules, WorkerSettings};
 use ehi_core::ports::RecordSource;
 use tempfile::TempDir;
 use url::Url;
@@ -179,6 +179,10 @@ async fn run_on(
         rules: Rules::standard(),
         workers,
         requests: RequestLimits::generous(),
+        // Whoever tries an app here asks for the same patient again and again.
+        open: OpenLimits::NONE,
+        drain: Duration::from_secs(10),
+        lease: WorkerSettings::default().lease,
     };
     let wired = wire(parts, data).await?;
     let walk = Walk::new(&base);

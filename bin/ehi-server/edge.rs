@@ -11,6 +11,7 @@ use ehi_adapters::http::{
     TlsFiles,
 };
 use ehi_core::auth;
+use ehi_core::export::OpenLimits;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
@@ -75,6 +76,8 @@ pub struct LimitsConfig {
     tokens_per_client: AtLeastOne<u32>,
     kick_offs_per_address: AtLeastOne<u32>,
     kick_offs_per_patient: AtLeastOne<u32>,
+    open_exports_per_patient: AtLeastOne<u64>,
+    open_exports_per_client: AtLeastOne<u64>,
 }
 
 /// A number that lets somebody in.
@@ -95,6 +98,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let serve = ServeLimits::default();
         let rates = RateLimits::default();
+        let open = OpenLimits::default();
         let a_minute = |quota: Quota| AtLeastOne(quota.a_minute);
         Self {
             connections: AtLeastOne(serve.connections),
@@ -108,6 +112,8 @@ impl Default for LimitsConfig {
             tokens_per_client: a_minute(rates.tokens_per_client),
             kick_offs_per_address: a_minute(rates.kick_offs_per_address),
             kick_offs_per_patient: a_minute(rates.kick_offs_per_patient),
+            open_exports_per_patient: AtLeastOne(open.per_patient),
+            open_exports_per_client: AtLeastOne(open.per_client),
         }
     }
 }
@@ -156,6 +162,14 @@ impl LimitsConfig {
             body: patience(standard.body, self.body_time),
             answer: patience(standard.answer, self.answer_time),
             ..standard
+        }
+    }
+
+    /// As kick-offs want them.
+    pub fn open(&self) -> OpenLimits {
+        OpenLimits {
+            per_patient: self.open_exports_per_patient.0,
+            per_client: self.open_exports_per_client.0,
         }
     }
 

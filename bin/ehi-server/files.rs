@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use ehi_adapters::fs::FolderFiles;
 use ehi_adapters::s3::{S3Files, S3Settings};
 use ehi_core::export::Downloads;
@@ -12,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::Failure;
+use crate::config::Config;
 
 /// Where files go, as the operator writes it: a folder, or `s3://bucket/folder?…`. It is read when
 /// files are needed: before, who mistakenly put keys into it would see them in the error.
@@ -22,6 +24,29 @@ pub struct FilesUrl(SecretString);
 impl From<String> for FilesUrl {
     fn from(text: String) -> Self {
         Self(text.into())
+    }
+}
+
+/// Where files go, as the command line or the environment says.
+#[derive(Debug, Args)]
+pub struct FilesArgument {
+    /// Where files go, instead of what the configuration says: a folder, or `s3://bucket/folder?…`
+    #[arg(
+        long,
+        env = "EHI_FILES",
+        value_name = "DIR|s3://…",
+        hide_env_values = true
+    )]
+    files: Option<FilesUrl>,
+}
+
+impl FilesArgument {
+    /// The configuration with this in the place of what it says.
+    pub fn over(self, config: Config) -> Config {
+        Config {
+            files: self.files.or(config.files),
+            ..config
+        }
     }
 }
 

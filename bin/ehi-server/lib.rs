@@ -3,7 +3,7 @@
 //!
 //! - [`demo`]: everything on one machine with made-up patients, no configuration needed; with
 //!   [`demo::serve`] your own [`RecordSource`](ehi_core::ports::RecordSource) is tried out.
-//! - [`serve`]: the real one, as a [configuration file](config) says.
+//! - [`serve`]: the real one, as a [configuration file](config) says. [`worker`]: exports alone.
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`database`]: where everything is kept, and migrations.
@@ -20,6 +20,7 @@ pub mod config;
 pub mod database;
 pub mod demo;
 pub mod edge;
+pub mod engine;
 pub mod files;
 pub mod keys;
 pub mod log;
@@ -29,6 +30,7 @@ pub mod sample;
 pub mod serve;
 pub mod sources;
 pub mod start;
+pub mod worker;
 
 /// What went wrong, for whoever typed the command.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ehi_server::{audit, backup, client, database, demo, keys, log, password, sample, serve};
+use ehi_server::{
+    audit, backup, client, database, demo, keys, log, password, sample, serve, worker,
+};
 
 /// A patient takes their whole health record out of a hospital's systems.
 #[derive(Debug, Parser)]
@@ -19,6 +21,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Run the server as a configuration file says
     Serve(serve::ServeArguments),
+    /// Only make exports, for servers on the same database; answers no requests
+    Worker(worker::WorkerArguments),
     /// Bring the tables of the database up to this version; `serve` does that too
     Migrate(database::Configured),
     /// Copy the database while the server runs: the first part of a backup
@@ -44,6 +48,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Worker(arguments) => worker::run(arguments).await,
         Command::Migrate(server) => database::migrate(server).await,
         Command::Backup(arguments) => backup::run(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),

@@ -9,9 +9,8 @@ use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, Stores, wire};
-use crate::config::Config;
 use crate::database::{Configured, Storage};
-use crate::files::FilesUrl;
+use crate::files::FilesArgument;
 use crate::logins::Logins;
 use crate::{sources, start};
 
@@ -24,23 +23,17 @@ pub struct ServeArguments {
     /// requests, and other processes on the same database export
     #[arg(long, env = "EHI_WORKERS")]
     workers: Option<usize>,
-    /// Where files go, instead of what the configuration says: a folder, or `s3://bucket/folder?…`
-    #[arg(
-        long,
-        env = "EHI_FILES",
-        value_name = "DIR|s3://…",
-        hide_env_values = true
-    )]
-    files: Option<FilesUrl>,
+    #[command(flatten)]
+    files: FilesArgument,
 }
+
+/// How many exports run at a time in a process that answers requests as well, unless told.
+const WORKERS: usize = 2;
 
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = arguments.server.read()?;
-    let config = Config {
-        files: arguments.files.or_else(|| config.files.clone()),
-        ..config
-    };
+    let config = arguments.files.over(config);
     let files = config.files()?;
     let downloads = config.downloads(&files)?;
     let stores = Stores::open(&Storage::Database(config.database()), &config.data).await?;
@@ -69,8 +62,11 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         test_kickoffs: config.test_kickoffs(),
         allowed_origins: config.origins()?,
         rules: config.rules()?,
-        workers: arguments.workers.unwrap_or(config.workers),
+        workers: (arguments.workers.or(config.workers)).unwrap_or(WORKERS),
         requests: config.requests(),
+        open: config.limits.open(),
+        drain: config.drain(),
+        lease: config.lease(),
     };
     let edge = config.edge()?;
     let wired = wire(parts, &config.data).await?;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::app::Wired;
+use crate::engine::Engine;
 
 /// Takes the address.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -23,8 +24,9 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Runs until Ctrl-C or SIGTERM: then no new connection is accepted, running requests and exports
-/// come to their end or are given back to the queue.
+/// Runs until Ctrl-C or SIGTERM: then no new connection is accepted and no export begun; running
+/// requests and exports come to their end, or are cut and given back to the queue when that takes
+/// too long. A second Ctrl-C or SIGTERM does that at once.
 pub async fn run(
     listener: TcpListener,
     router: Router,
@@ -34,19 +36,25 @@ pub async fn run(
     edge.limits.connections = room_for(edge.limits.connections);
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
-    for worker in wired.workers {
-        let stopped = stopped.clone();
-        background.spawn(async move { worker.run(stopped).await });
-    }
     background.spawn(sweep(wired.app.clone(), wired.sweep, stopped.clone()));
     if let Some(tls) = edge.tls.clone() {
         background.spawn(keep_certificate(tls, hang_up()?, stopped.clone()));
     }
-    let asked = end_asked()?;
-    serve(listener, router, edge, asked).await;
-    tracing::info!("shutting down");
+    let ends = ends()?;
+    let exports = tokio::spawn(Engine::start(wired.workers, wired.drain)?.until(ends.clone()));
+    let asked = ends.clone();
+    let asked = async move {
+        asked.asked().await;
+        tracing::info!("shutting down");
+    };
+    tokio::select! {
+        () = serve(listener, router, edge, asked) => {}
+        () = ends.asked_again() => tracing::warn!("asked once more: requests that run are cut"),
+    }
     stop.send_replace(true);
+    let exports = exports.await;
     while background.join_next().await.is_some() {}
+    drop(exports);
     tracing::info!("stopped");
     Ok(())
 }
@@ -115,16 +123,41 @@ fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::because("signals cannot be listened for", error))
 }
 
-/// Done when somebody asks the process to end.
-fn end_asked() -> Result<impl Future<Output = ()>, Failure> {
+/// Hears when somebody asks the process to end, and who asks once more because it takes long.
+#[derive(Debug, Clone)]
+pub struct Ends(watch::Receiver<u32>);
+
+impl Ends {
+    /// Done when somebody asks.
+    pub async fn asked(self) {
+        self.times(1).await;
+    }
+
+    /// Done when somebody asks for the second time.
+    pub async fn asked_again(self) {
+        self.times(2).await;
+    }
+
+    async fn times(mut self, least: u32) {
+        let _ = self.0.wait_for(|times| *times >= least).await;
+    }
+}
+
+/// Begins to hear: Ctrl-C and SIGTERM.
+pub fn ends() -> Result<Ends, Failure> {
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let mut terminate = listen_for(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    let (count, times) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            count.send_modify(|times| *times += 1);
         }
-    })
+    });
+    Ok(Ends(times))
 }
 
 /// Removes what expired, again and again.

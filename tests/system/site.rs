@@ -18,14 +18,18 @@ use crate::staff::PASSWORD;
 pub struct Site {
     folder: TempDir,
     address: SocketAddr,
+    /// Where its records come from, as its configuration says.
+    pub records: String,
 }
 
 impl Site {
     /// Anna's records, and everybody's passwords.
     pub fn new() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = TempDir::new().unwrap();
         let site = Self {
-            folder: TempDir::new().unwrap(),
+            records: format!("bundles = '{}'", folder.path().join("records").display()),
+            folder,
             address: free.local_addr().unwrap(),
         };
         fs::create_dir(site.folder.path().join("records")).unwrap();
@@ -79,13 +83,13 @@ impl Site {
 
     fn configure(&self, scheme: &str, more: &str) {
         let address = self.address;
-        let [data, directory, records] =
-            ["data", "directory.toml", "records"].map(|name| self.at(name));
+        let [data, directory] = ["data", "directory.toml"].map(|name| self.at(name));
+        let records = &self.records;
         self.write(
             "ehi.toml",
             &format!(
                 "public_url = '{scheme}://{address}'\nlisten = '{address}'\ndata = '{data}'\n\
-                 directory = '{directory}'\nrecords = [{{bundles = '{records}'}}]\ntest_kickoffs = true\n{more}\n"
+                 directory = '{directory}'\nrecords = [{{{records}}}]\ntest_kickoffs = true\n{more}\n"
             ),
         );
     }

@@ -7,7 +7,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{DestinationTooLong, NotAdmin, SessionError, TokenError};
-use ehi_core::export::{AttachError, InvalidChoices, Status, UseCaseError};
+use ehi_core::export::{AttachError, Crowd, InvalidChoices, Status, UseCaseError};
 use ehi_core::fhir::{IssueCode, OperationOutcome};
 use ehi_core::ports::StoreError;
 use serde_json::json;
@@ -95,6 +95,24 @@ impl Problem {
         }
     }
 
+    /// There are as many open exports as there may be.
+    fn too_many_open(whose: Crowd, limit: u64, wait: Duration) -> Self {
+        let whose = match whose {
+            Crowd::Patient => "of this record",
+            Crowd::Client => "of this app or system",
+        };
+        let message = format!(
+            "There are {limit} exports {whose} under way already, and no more are taken. \
+             Fill in a form that is still open, delete an export that is not needed any more \
+             (DELETE at its status URL), or wait until one is done; then try again."
+        );
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self {
+            retry: Some(wait),
+            ..Self::new(status, IssueCode::Throttled, message)
+        }
+    }
+
     /// The header that says when to come again.
     pub fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
         (RETRY_AFTER, HeaderValue::from(whole_seconds(wait)))
@@ -155,6 +173,11 @@ impl From<UseCaseError> for Problem {
             UseCaseError::Forbidden(message) => Self::forbidden(message),
             UseCaseError::NotApplicable(state) => Self::state(StatusCode::CONFLICT, state.0),
             UseCaseError::Full(cause) => Self::full(&*cause),
+            UseCaseError::TooManyOpen {
+                whose,
+                limit,
+                retry_after,
+            } => Self::too_many_open(whose, limit, retry_after),
             UseCaseError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }

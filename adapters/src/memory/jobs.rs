@@ -6,8 +6,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ehi_core::export::{Claim, ExportJob, JobId, Progress, WorkerId};
-use ehi_core::ports::{JobFilter, JobStore, Page, StoreError};
+use ehi_core::auth::ClientId;
+use ehi_core::export::{Claim, ExportJob, JobId, LastTurns, Progress, Status, Turn, WorkerId};
+use ehi_core::fhir::PatientId;
+use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -16,8 +18,41 @@ use super::lock;
 /// Export jobs in memory.
 #[derive(Debug)]
 pub struct MemoryJobs {
-    jobs: Mutex<HashMap<JobId, ExportJob>>,
+    jobs: Mutex<Jobs>,
     changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    by_id: HashMap<JobId, ExportJob>,
+    /// The place in the queue of each job that waits for a worker, or did.
+    turns: HashMap<JobId, Turn>,
+}
+
+impl Jobs {
+    /// Keeps a job, and gives it its turn when it has to have one.
+    fn keep(&mut self, job: ExportJob) {
+        if let Some(due) = job
+            .first_due()
+            .filter(|_| !self.turns.contains_key(&job.id))
+        {
+            let mut last = LastTurns::default();
+            let waiting = (self.by_id.values()).filter(|job| job.status() == Status::Requested);
+            for other in waiting {
+                let Some(turn) = self.turns.get(&other.id) else {
+                    continue;
+                };
+                if other.patient.id == job.patient.id {
+                    last.of_patient = last.of_patient.max(Some(turn.at));
+                }
+                if other.requester.client() == job.requester.client() {
+                    last.of_client = last.of_client.max(turn.of_client);
+                }
+            }
+            self.turns.insert(job.id, Turn::new(due, last));
+        }
+        self.by_id.insert(job.id, job);
+    }
 }
 
 impl Default for MemoryJobs {
@@ -33,32 +68,33 @@ impl Default for MemoryJobs {
 impl JobStore for MemoryJobs {
     async fn insert(&self, job: &ExportJob) -> Result<(), StoreError> {
         let mut jobs = lock(&self.jobs);
-        if jobs.contains_key(&job.id) {
+        if jobs.by_id.contains_key(&job.id) {
             return Err(StoreError::Conflict);
         }
-        jobs.insert(job.id, job.clone());
+        jobs.keep(job.clone());
         self.changed.send_replace(());
         Ok(())
     }
 
     async fn get(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
-        Ok(lock(&self.jobs).get(&id).cloned())
+        Ok(lock(&self.jobs).by_id.get(&id).cloned())
     }
 
     async fn update(&self, job: &ExportJob) -> Result<ExportJob, StoreError> {
         let mut jobs = lock(&self.jobs);
-        let stored = jobs.get_mut(&job.id).ok_or(StoreError::NotFound)?;
+        let stored = jobs.by_id.get(&job.id).ok_or(StoreError::NotFound)?;
         if stored.version() != job.version() {
             return Err(StoreError::Conflict);
         }
-        *stored = job.clone().next_version();
+        let next = job.clone().next_version();
+        jobs.keep(next.clone());
         self.changed.send_replace(());
-        Ok(stored.clone())
+        Ok(next)
     }
 
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError> {
         let jobs = lock(&self.jobs);
-        let mut matching: Vec<&ExportJob> = (jobs.values())
+        let mut matching: Vec<&ExportJob> = (jobs.by_id.values())
             .filter(|job| filter.status.is_none_or(|status| job.status() == status))
             .filter(|job| {
                 filter
@@ -74,7 +110,40 @@ impl JobStore for MemoryJobs {
     }
 
     async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
-        Ok(lock(&self.jobs).remove(&id))
+        let mut jobs = lock(&self.jobs);
+        jobs.turns.remove(&id);
+        Ok(jobs.by_id.remove(&id))
+    }
+
+    async fn open_jobs(
+        &self,
+        patient: &PatientId,
+        client: &ClientId,
+    ) -> Result<OpenJobs, StoreError> {
+        let jobs = lock(&self.jobs);
+        let mut open = OpenJobs::default();
+        for job in jobs.by_id.values() {
+            if Status::OPEN.contains(&job.status()) {
+                open.of_patient += u64::from(job.patient.id == *patient);
+                open.of_client += u64::from(job.requester.client() == client);
+            }
+        }
+        Ok(open)
+    }
+
+    async fn overdue(
+        &self,
+        status: Status,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExportJob>, StoreError> {
+        let jobs = lock(&self.jobs);
+        let mut overdue: Vec<&ExportJob> = (jobs.by_id.values())
+            .filter(|job| job.status() == status && job.since() <= until)
+            .collect();
+        overdue.sort_unstable_by_key(|job| job.since());
+        overdue.truncate(limit);
+        Ok(overdue.into_iter().cloned().collect())
     }
 
     async fn claim(
@@ -84,9 +153,10 @@ impl JobStore for MemoryJobs {
         lease: Duration,
     ) -> Result<Option<ExportJob>, StoreError> {
         let mut jobs = lock(&self.jobs);
-        let next = (jobs.values_mut())
+        let Jobs { by_id, turns } = &mut *jobs;
+        let next = (by_id.values_mut())
             .filter(|job| job.is_claimable(now))
-            .min_by_key(|job| job.cursor());
+            .min_by_key(|job| (turns.get(&job.id).map(|turn| turn.at), job.id));
         let Some(job) = next else {
             return Ok(None);
         };
@@ -106,7 +176,7 @@ impl JobStore for MemoryJobs {
         progress: Progress,
     ) -> Result<(), StoreError> {
         let mut jobs = lock(&self.jobs);
-        let job = jobs.get_mut(&claim.job).ok_or(StoreError::NotFound)?;
+        let job = jobs.by_id.get_mut(&claim.job).ok_or(StoreError::NotFound)?;
         job.renew(claim, until, progress)
             .map_err(|_| StoreError::Conflict)
     }

@@ -15,7 +15,7 @@ use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::unavailable;
+use super::{jobs, unavailable};
 
 /// The steps from an empty database to the schema of this version. They only go forward.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -71,6 +71,11 @@ pub enum DatabaseError {
     /// The URL names no database this server knows.
     #[error("'{0}' is no database URL: write sqlite:FILE or postgres://USER@HOST/NAME")]
     Url(String),
+    /// Each connection would have one of its own, and other processes could not see it.
+    #[error(
+        "a database in memory cannot be shared, not even with a worker: write sqlite:FILE or postgres://USER@HOST/NAME"
+    )]
+    InMemory,
     /// Its file cannot be made.
     #[error("the file {} of the database cannot be made", .0.display())]
     File(PathBuf, #[source] std::io::Error),
@@ -118,6 +123,9 @@ impl Database {
         }
         let pool = connect(url, dialect, limits).await?;
         migrate(&pool).await?;
+        jobs::fill_in(&pool)
+            .await
+            .map_err(|error| DatabaseError::Migration(error.into()))?;
         let changed = watch::Sender::new(());
         let listener = match dialect {
             Dialect::Sqlite => None,
@@ -205,9 +213,8 @@ fn scheme(url: &str) -> String {
 /// The file of SQLite.
 fn file(url: &str) -> Result<PathBuf, DatabaseError> {
     let refused = || DatabaseError::Url(scheme(url));
-    // Each connection would have a database of its own.
     if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(refused());
+        return Err(DatabaseError::InMemory);
     }
     let options: SqliteConnectOptions = url.parse().map_err(|_| refused())?;
     Ok(options.get_filename().to_owned())

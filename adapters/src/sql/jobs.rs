@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ehi_core::export::{Claim, ExportJob, JobId, JobState, Progress, WorkerId};
-use ehi_core::ports::{JobFilter, JobStore, Page, StoreError};
+use ehi_core::auth::ClientId;
+use ehi_core::export::{
+    Claim, ExportJob, JobId, JobState, LastTurns, Progress, Status, Turn, WorkerId,
+};
+use ehi_core::fhir::PatientId;
+use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
-use sqlx::{Any, Transaction};
+use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::watch;
 
-use super::{Database, nanoseconds, unavailable};
+use super::{Database, Dialect, instant, nanoseconds, unavailable};
 
 /// Export jobs in a database.
 #[derive(Debug, Clone)]
@@ -21,14 +25,16 @@ impl SqlJobs {
         Self(database.clone())
     }
 
-    /// Replaces a job of which this version is stored; `false` when another one is, or none.
+    /// Replaces a job of which this version is stored; `false` when another one is, or none. A
+    /// turn that it has already stays.
     async fn replace(
         transaction: &mut Transaction<'_, Any>,
         job: &ExportJob,
         version: u64,
+        turn: Option<Turn>,
     ) -> Result<bool, StoreError> {
         let written = sqlx::query(
-            "UPDATE jobs SET version = $3, status = $4, runnable_at = $5, job = $6 WHERE id = $1 AND version = $2",
+            "UPDATE jobs SET version = $3, status = $4, runnable_at = $5, job = $6, client = $7, since = $8, turn = COALESCE(turn, $9), client_turn = COALESCE(client_turn, $10) WHERE id = $1 AND version = $2",
         )
         .bind(job.id.to_string())
         .bind(number(version))
@@ -36,10 +42,35 @@ impl SqlJobs {
         .bind(job.status().as_str())
         .bind(runnable_at(job))
         .bind(serde_json::to_string(job).map_err(unavailable)?)
+        .bind(job.requester.client().to_string())
+        .bind(nanoseconds(job.since()))
+        .bind(turn.map(|turn| nanoseconds(turn.at)))
+        .bind(turn.and_then(|turn| turn.of_client).map(nanoseconds))
         .execute(&mut **transaction)
         .await
         .map_err(unavailable)?;
         Ok(written.rows_affected() == 1)
+    }
+
+    /// The turn of a job that can be claimed for the first time.
+    async fn turn(
+        transaction: &mut Transaction<'_, Any>,
+        job: &ExportJob,
+    ) -> Result<Option<Turn>, StoreError> {
+        let Some(due) = job.first_due() else {
+            return Ok(None);
+        };
+        let (of_client, of_patient) = sqlx::query_as::<_, (Option<i64>, Option<i64>)>(LAST_TURNS)
+            .bind(job.requester.client().to_string())
+            .bind(job.patient.id.as_str().to_owned())
+            .fetch_one(&mut **transaction)
+            .await
+            .map_err(unavailable)?;
+        let last = LastTurns {
+            of_patient: of_patient.map(instant),
+            of_client: of_client.map(instant),
+        };
+        Ok(Some(Turn::new(due, last)))
     }
 
     /// Whether a job is stored in any version.
@@ -56,8 +87,10 @@ impl SqlJobs {
 #[async_trait]
 impl JobStore for SqlJobs {
     async fn insert(&self, job: &ExportJob) -> Result<(), StoreError> {
+        let mut transaction = self.0.begin().await?;
+        let turn = Self::turn(&mut transaction, job).await?;
         let inserted = sqlx::query(
-            "INSERT INTO jobs (id, version, status, patient, created_at, runnable_at, job) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO jobs (id, version, status, patient, created_at, runnable_at, job, client, since, turn, client_turn) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(job.id.to_string())
         .bind(number(job.version()))
@@ -66,10 +99,15 @@ impl JobStore for SqlJobs {
         .bind(nanoseconds(job.created_at))
         .bind(runnable_at(job))
         .bind(serde_json::to_string(job).map_err(unavailable)?)
-        .execute(self.0.pool())
+        .bind(job.requester.client().to_string())
+        .bind(nanoseconds(job.since()))
+        .bind(turn.map(|turn| nanoseconds(turn.at)))
+        .bind(turn.and_then(|turn| turn.of_client).map(nanoseconds))
+        .execute(&mut *transaction)
         .await;
         match inserted {
             Ok(_) => {
+                transaction.commit().await.map_err(unavailable)?;
                 self.0.tell().await;
                 Ok(())
             }
@@ -92,7 +130,8 @@ impl JobStore for SqlJobs {
     async fn update(&self, job: &ExportJob) -> Result<ExportJob, StoreError> {
         let next = job.clone().next_version();
         let mut transaction = self.0.begin().await?;
-        if !Self::replace(&mut transaction, &next, job.version()).await? {
+        let turn = Self::turn(&mut transaction, &next).await?;
+        if !Self::replace(&mut transaction, &next, job.version(), turn).await? {
             let there = Self::exists(&mut transaction, job.id).await?;
             return Err(if there {
                 StoreError::Conflict
@@ -108,25 +147,13 @@ impl JobStore for SqlJobs {
     }
 
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError> {
-        // One statement for each shape, so that each has its index.
-        let of = match (filter.status, &filter.patient) {
-            (None, None) => "",
-            (Some(_), None) => "status = $4 AND ",
-            (None, Some(_)) => "patient = $5 AND ",
-            (Some(_), Some(_)) => "status = $4 AND patient = $5 AND ",
-        };
-        // Types are told by the first three parameters; the last two are only there where used.
-        let statement = format!(
-            "SELECT job FROM jobs WHERE {of}(created_at < $1 OR (created_at = $1 AND id < $2)) ORDER BY created_at DESC, id DESC LIMIT $3"
-        );
-        let statement = renumbered(&statement, filter);
         let limit = page.limit.and_then(|limit| i64::try_from(limit).ok());
         let (created_at, id) = match page.after {
             Some(after) => (nanoseconds(after.created_at), after.id.to_string()),
             // Behind every job: ids are hexadecimal.
             None => (i64::MAX, "g".to_owned()),
         };
-        let mut query = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(statement))
+        let mut query = sqlx::query_scalar::<_, String>(listed(filter))
             .bind(created_at)
             .bind(id)
             .bind(limit.unwrap_or(i64::MAX));
@@ -150,6 +177,39 @@ impl JobStore for SqlJobs {
         removed.as_deref().map(parsed).transpose()
     }
 
+    async fn open_jobs(
+        &self,
+        patient: &PatientId,
+        client: &ClientId,
+    ) -> Result<OpenJobs, StoreError> {
+        let (of_patient, of_client) = sqlx::query_as::<_, (i64, i64)>(OPEN)
+            .bind(patient.as_str().to_owned())
+            .bind(client.to_string())
+            .fetch_one(self.0.pool())
+            .await
+            .map_err(unavailable)?;
+        Ok(OpenJobs {
+            of_patient: u64::try_from(of_patient).unwrap_or_default(),
+            of_client: u64::try_from(of_client).unwrap_or_default(),
+        })
+    }
+
+    async fn overdue(
+        &self,
+        status: Status,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExportJob>, StoreError> {
+        let jobs = sqlx::query_scalar::<_, String>(OVERDUE)
+            .bind(status.as_str())
+            .bind(nanoseconds(until))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.0.pool())
+            .await
+            .map_err(unavailable)?;
+        jobs.iter().map(|job| parsed(job)).collect()
+    }
+
     async fn claim(
         &self,
         worker: &WorkerId,
@@ -157,12 +217,7 @@ impl JobStore for SqlJobs {
         lease: Duration,
     ) -> Result<Option<ExportJob>, StoreError> {
         let mut transaction = self.0.begin().await?;
-        let oldest = self.0.by_dialect(
-            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY created_at, id LIMIT 1",
-            // Whom another worker is claiming right now is passed over, not waited for.
-            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
-        );
-        let found = sqlx::query_scalar::<_, String>(oldest)
+        let found = sqlx::query_scalar::<_, String>(next(self.0.dialect()))
             .bind(nanoseconds(now))
             .fetch_optional(&mut *transaction)
             .await
@@ -176,7 +231,7 @@ impl JobStore for SqlJobs {
             return Ok(None);
         }
         let job = job.next_version();
-        if !Self::replace(&mut transaction, &job, version).await? {
+        if !Self::replace(&mut transaction, &job, version, None).await? {
             return Err(StoreError::Conflict);
         }
         transaction.commit().await.map_err(unavailable)?;
@@ -201,7 +256,7 @@ impl JobStore for SqlJobs {
             .map_err(unavailable)?;
         let mut job = parsed(&found.ok_or(StoreError::NotFound)?)?;
         (job.renew(claim, until, progress)).map_err(|_| StoreError::Conflict)?;
-        Self::replace(&mut transaction, &job, job.version()).await?;
+        Self::replace(&mut transaction, &job, job.version(), None).await?;
         transaction.commit().await.map_err(unavailable)
     }
 
@@ -230,10 +285,84 @@ fn number(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }
 
-/// Parameters are numbered without a gap: the patient's is the fourth when there is no status.
-fn renumbered(statement: &str, filter: &JobFilter) -> String {
-    match filter.status {
-        Some(_) => statement.to_owned(),
-        None => statement.replace("$5", "$4"),
+/// The last turns of client `$1` and of patient `$2` among jobs that wait or run.
+pub(super) const LAST_TURNS: &str = "SELECT \
+    (SELECT MAX(client_turn) FROM jobs WHERE client = $1 AND runnable_at IS NOT NULL), \
+    (SELECT MAX(turn) FROM jobs WHERE patient = $2 AND runnable_at IS NOT NULL)";
+
+/// How many jobs of patient `$1` and of client `$2` are [open](Status::OPEN): as the indexes say.
+pub(super) const OPEN: &str = "SELECT \
+    (SELECT COUNT(*) FROM jobs WHERE patient = $1 AND status IN ('awaiting-input', 'requested', 'retrieved')), \
+    (SELECT COUNT(*) FROM jobs WHERE client = $2 AND status IN ('awaiting-input', 'requested', 'retrieved'))";
+
+/// Jobs in state `$1` since `$2` or longer.
+pub(super) const OVERDUE: &str =
+    "SELECT job FROM jobs WHERE status = $1 AND since <= $2 ORDER BY since LIMIT $3";
+
+/// The job that may be claimed at `$1` and whose turn is first.
+pub(super) fn next(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1"
+        }
+        // Whom another worker is claiming right now is passed over, not waited for.
+        Dialect::Postgres => {
+            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED"
+        }
     }
 }
+
+/// At most `$3` jobs behind the one made at `$1` with id `$2`; then the parameters of the filter.
+/// One statement for each shape, so that each has its index.
+pub(super) fn listed(filter: &JobFilter) -> &'static str {
+    match (filter.status, &filter.patient) {
+        (None, None) => {
+            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3"
+        }
+        (Some(_), None) => {
+            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
+        }
+        (None, Some(_)) => {
+            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND patient = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
+        }
+        (Some(_), Some(_)) => {
+            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 AND patient = $5 ORDER BY created_at DESC, id DESC LIMIT $3"
+        }
+    }
+}
+
+/// Fills in what rows of an older version do not have. Such a version may still be writing.
+pub(super) async fn fill_in(pool: &AnyPool) -> Result<(), StoreError> {
+    let mut last = String::new();
+    loop {
+        let rows = sqlx::query_as::<_, (String, String)>(OLDER_VERSION)
+            .bind(last)
+            .fetch_all(pool)
+            .await
+            .map_err(unavailable)?;
+        for (id, job) in &rows {
+            let Ok(job) = parsed(job) else {
+                // It is left to whoever asks for it to say so.
+                tracing::error!(job = id, "a job cannot be read");
+                continue;
+            };
+            // Filled in for that version alone: the one that comes next fills it in itself.
+            sqlx::query("UPDATE jobs SET client = $3, since = $4, turn = COALESCE(turn, runnable_at) WHERE id = $1 AND version = $2")
+                .bind(id.as_str())
+                .bind(number(job.version()))
+                .bind(job.requester.client().to_string())
+                .bind(nanoseconds(job.since()))
+                .execute(pool)
+                .await
+                .map_err(unavailable)?;
+        }
+        match rows.into_iter().last() {
+            Some((id, _)) => last = id,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Some rows of an older version, behind the one with id `$1`.
+pub(super) const OLDER_VERSION: &str =
+    "SELECT id, job FROM jobs WHERE since IS NULL AND id > $1 ORDER BY id LIMIT 500";

@@ -34,6 +34,11 @@ fn nanoseconds(at: Timestamp) -> i64 {
     })
 }
 
+/// An instant of the tables.
+fn instant(nanoseconds: i64) -> Timestamp {
+    Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or(Timestamp::MAX)
+}
+
 /// A failure of the database: it may pass.
 fn unavailable(error: impl Into<ehi_core::ports::Cause>) -> StoreError {
     StoreError::unavailable(error)

@@ -104,8 +104,12 @@ impl Counter {
         }
     }
 
-    fn add(&self, bytes: usize) {
+    fn resource(&self, bytes: usize) {
         self.resources.fetch_add(1, Ordering::Relaxed);
+        self.bytes(bytes);
+    }
+
+    fn bytes(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
@@ -205,7 +209,7 @@ impl Exporter {
             if !withheld.allows(selection.judge_document(&document)) {
                 continue;
             }
-            match self.keep(job, attempt, document).await? {
+            match self.keep(job, attempt, document, run.counter).await? {
                 Ok(attachment) => kept.push(attachment),
                 Err(error) => run.spoiled(job, error).await?,
             }
@@ -219,6 +223,7 @@ impl Exporter {
         job: &ExportJob,
         attempt: u32,
         document: Document,
+        counter: &Counter,
     ) -> Result<Result<Attachment, RecordError>, FileError> {
         let attachment = Attachment {
             attempt: Some(attempt),
@@ -247,6 +252,7 @@ impl Exporter {
         while let Some(chunk) = content.next().await {
             match chunk {
                 Ok(chunk) => {
+                    counter.bytes(chunk.len());
                     if let Some(chunk) = passing.pass(chunk) {
                         writer.write(chunk).await?;
                     }

@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::{
     Archive, Attachment, AttachmentName, Choices, Downloads, Export, ExportJob, ExportPorts,
     ExportService, ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes,
-    Links, Patience, Rules, UploadLimits, WorkerId,
+    Links, OpenLimits, Patience, Rules, Status, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
 use crate::ports::{
     AuditLog, Clock, DirectLink, DocumentFormat, FileBytes, FileError, FilePath, FileStore,
-    FileWriter, MockAuditLog, MockClientRegistry, MockJobStore, MockRecordSource, Origin,
+    FileWriter, MockAuditLog, MockClientRegistry, MockJobStore, MockRecordSource, OpenJobs, Origin,
     PatientSummary, ShownAs, StoreError,
 };
 use crate::testkit::{
@@ -103,6 +103,24 @@ impl Shelf {
             Ok(ids.filter_map(|id| jobs.get(id)).collect())
         });
         let jobs = self.clone();
+        mock.expect_open_jobs().returning(move |patient, client| {
+            let all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
+            let open = all.filter(|job| Status::OPEN.contains(&job.status()));
+            let mut counts = OpenJobs::default();
+            for job in open {
+                counts.of_patient += u64::from(job.patient.id == *patient);
+                counts.of_client += u64::from(job.requester.client() == client);
+            }
+            Ok(counts)
+        });
+        let jobs = self.clone();
+        mock.expect_overdue()
+            .returning(move |status, until, limit| {
+                let all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
+                let overdue = all.filter(|job| job.status() == status && job.since() <= until);
+                Ok(overdue.take(limit).collect())
+            });
+        let jobs = self.clone();
         mock.expect_claim().returning(move |worker, now, lease| {
             let mut all = jobs.ids().into_iter().filter_map(|id| jobs.get(id));
             let Some(mut job) = all.find(|job| job.is_claimable(now)) else {
@@ -141,6 +159,7 @@ pub struct House {
     pub recorded: Arc<RecordedAudit>,
     pub clock: Arc<FixedClock>,
     pub downloads: Downloads,
+    pub open: OpenLimits,
 }
 
 impl House {
@@ -158,6 +177,7 @@ impl House {
             recorded,
             clock: Arc::new(FixedClock::at(at(20))),
             downloads: Downloads::ByToken,
+            open: OpenLimits::NONE,
         }
     }
 
@@ -210,6 +230,7 @@ impl House {
             },
             rules: Rules::standard(),
             downloads: self.downloads,
+            open: self.open,
         };
         ExportService::new(ports, settings)
     }

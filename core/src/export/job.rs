@@ -128,6 +128,9 @@ pub enum JobState {
         claim: Option<Claim>,
         /// How far the running attempt got.
         progress: Progress,
+        /// How many attempts were given back by workers that stopped: they do not count.
+        #[serde(default)]
+        given_back: u32,
     },
     /// Staff review it.
     Retrieved {
@@ -173,6 +176,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Those of exports that are still to be worked on: by the patient, a worker, or staff.
+    pub const OPEN: [Self; 3] = [Self::AwaitingInput, Self::Requested, Self::Retrieved];
+
     /// As it stands on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -263,7 +269,7 @@ impl ExportJob {
             attachments: Vec::new(),
             state: match kickoff.interaction {
                 Interaction::Form => JobState::AwaitingInput,
-                Interaction::None => JobState::requested(0, now),
+                Interaction::None => JobState::requested(0, 0, now),
             },
             version: 0,
         }
@@ -314,6 +320,28 @@ impl ExportJob {
         }
     }
 
+    /// Since when it waits for its patient or for staff, or is over, from which its lifetime
+    /// counts; for one that waits for a worker or runs, its kick-off.
+    pub fn since(&self) -> Timestamp {
+        match self.state {
+            JobState::AwaitingInput | JobState::Requested { .. } => self.created_at,
+            JobState::Retrieved { at, .. }
+            | JobState::Approved { at, .. }
+            | JobState::Rejected { at, .. }
+            | JobState::Failed { at, .. } => at,
+        }
+    }
+
+    /// Since when a worker may take it, where no worker did yet.
+    pub fn first_due(&self) -> Option<Timestamp> {
+        match self.state {
+            JobState::Requested {
+                attempt: 0, due, ..
+            } => Some(due),
+            _ => None,
+        }
+    }
+
     /// Counts accepted writes. A store refuses a write made from an older version.
     pub fn version(&self) -> u64 {
         self.version
@@ -338,7 +366,7 @@ impl ExportJob {
     pub fn customise(&mut self, choices: Choices, now: Timestamp) -> Result<(), NotApplicable> {
         self.require(matches!(self.state, JobState::AwaitingInput))?;
         self.choices = choices;
-        self.state = JobState::requested(0, now);
+        self.state = JobState::requested(0, 0, now);
         Ok(())
     }
 
@@ -360,7 +388,13 @@ impl ExportJob {
         until: Timestamp,
     ) -> Result<Claim, NotApplicable> {
         self.require(self.is_claimable(now))?;
-        let JobState::Requested { attempt, due, .. } = self.state else {
+        let JobState::Requested {
+            attempt,
+            due,
+            given_back,
+            ..
+        } = self.state
+        else {
             return Err(NotApplicable(self.status()));
         };
         let claim = Claim {
@@ -374,6 +408,7 @@ impl ExportJob {
             due,
             claim: Some(claim.clone()),
             progress: Progress::default(),
+            given_back,
         };
         Ok(claim)
     }
@@ -435,14 +470,21 @@ impl ExportJob {
         patience: Patience,
         now: Timestamp,
     ) -> Result<(), NotApplicable> {
-        let JobState::Requested { attempt, .. } = self.state else {
+        let JobState::Requested {
+            attempt,
+            given_back,
+            ..
+        } = self.state
+        else {
             return Err(NotApplicable(self.status()));
         };
-        self.state = if attempt < patience.attempts {
+        let tries = self.tries();
+        self.state = if tries < patience.attempts {
             let pause = patience
                 .pause
-                .saturating_mul(1 << attempt.saturating_sub(1).min(16));
-            JobState::requested(attempt, now.saturating_add(pause).unwrap_or(Timestamp::MAX))
+                .saturating_mul(1 << tries.saturating_sub(1).min(16));
+            let due = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
+            JobState::requested(attempt, given_back, due)
         } else {
             return self.give_up(reason, now);
         };
@@ -459,13 +501,31 @@ impl ExportJob {
         Ok(())
     }
 
-    /// The worker stops and gives the job back to the queue.
+    /// The worker stops and gives the job back to the queue. The attempt does not count.
     pub fn release(&mut self, now: Timestamp) -> Result<(), NotApplicable> {
-        let JobState::Requested { attempt, .. } = self.state else {
+        let JobState::Requested {
+            attempt,
+            given_back,
+            claim: Some(_),
+            ..
+        } = self.state
+        else {
             return Err(NotApplicable(self.status()));
         };
-        self.state = JobState::requested(attempt, now);
+        self.state = JobState::requested(attempt, given_back.saturating_add(1), now);
         Ok(())
+    }
+
+    /// How many attempts were begun that count: all but those given back.
+    pub fn tries(&self) -> u32 {
+        match self.state {
+            JobState::Requested {
+                attempt,
+                given_back,
+                ..
+            } => attempt.saturating_sub(given_back),
+            _ => 0,
+        }
     }
 
     /// Staff release it.
@@ -557,12 +617,13 @@ impl ExportJob {
 }
 
 impl JobState {
-    fn requested(attempt: u32, due: Timestamp) -> Self {
+    fn requested(attempt: u32, given_back: u32, due: Timestamp) -> Self {
         Self::Requested {
             attempt,
             due,
             claim: None,
             progress: Progress::default(),
+            given_back,
         }
     }
 }

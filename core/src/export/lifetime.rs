@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{ExportJob, JobState};
+use super::{ExportJob, Status};
 
 /// How long jobs live in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +20,34 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// When the job expires. `None` while an export is waiting for a worker or running: that ends
-    /// by itself.
+    /// The states that do not last.
+    pub const PASSING: [Status; 5] = [
+        Status::AwaitingInput,
+        Status::Retrieved,
+        Status::Approved,
+        Status::Rejected,
+        Status::Failed,
+    ];
+
+    /// How long a job lives in this state. `None` while an export is waiting for a worker or
+    /// running: that ends by itself.
+    pub fn in_state(&self, status: Status) -> Option<Duration> {
+        match status {
+            Status::AwaitingInput => Some(self.unfinished),
+            Status::Requested => None,
+            Status::Retrieved => Some(self.unreviewed),
+            Status::Approved => Some(self.finished),
+            Status::Rejected | Status::Failed => Some(self.tombstone),
+        }
+    }
+
+    /// When the job expires; `None` where it does not.
     pub fn expiry(&self, job: &ExportJob) -> Option<Timestamp> {
-        let (since, lifetime) = match job.state() {
-            JobState::AwaitingInput => (job.created_at, self.unfinished),
-            JobState::Requested { .. } => return None,
-            JobState::Retrieved { at, .. } => (*at, self.unreviewed),
-            JobState::Approved { at, .. } => (*at, self.finished),
-            JobState::Rejected { at, .. } | JobState::Failed { at, .. } => (*at, self.tombstone),
-        };
-        Some(since.saturating_add(lifetime).unwrap_or(Timestamp::MAX))
+        let lifetime = self.in_state(job.status())?;
+        Some(
+            job.since()
+                .saturating_add(lifetime)
+                .unwrap_or(Timestamp::MAX),
+        )
     }
 }

@@ -31,11 +31,13 @@ mod parameters;
 mod readiness;
 mod request;
 mod review;
+mod room;
 mod rules;
 mod selection;
 mod sensitivity;
 mod service;
 mod sweep;
+mod turn;
 mod worker;
 
 pub use archive::Archive;
@@ -55,10 +57,12 @@ pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
 };
 pub use review::{AttachError, JobPage, Upload, UploadLimits};
+pub use room::{Crowd, OpenLimits};
 pub use rules::{Rules, RulesError};
 pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
 pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
 pub use service::{
     ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
 };
-pub use worker::{Worker, WorkerSettings};
+pub use turn::{LastTurns, SLICE, Turn};
+pub use worker::{Duty, Worker, WorkerSettings};

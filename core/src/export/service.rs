@@ -10,8 +10,8 @@ use super::download::{Downloads, HandedOut};
 use super::links::Links;
 use super::review::UploadLimits;
 use super::{
-    Attachment, Choices, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes, Manifest,
-    NotApplicable, Requester, Review, Rules,
+    Attachment, Choices, Crowd, ExportJob, Interaction, JobId, JobState, Kickoff, Lifetimes,
+    Manifest, NotApplicable, OpenLimits, Requester, Review, Rules,
 };
 use crate::auth::{Access, Client, PatientSession, Subject};
 use crate::fhir::PatientId;
@@ -52,6 +52,8 @@ pub struct ExportSettings {
     pub rules: Rules,
     /// How apps fetch files.
     pub downloads: Downloads,
+    /// How many may be open at a time.
+    pub open: OpenLimits,
 }
 
 /// The use cases of exports.
@@ -77,6 +79,16 @@ pub enum UseCaseError {
     /// There is no room left for files. Somebody has to make some.
     #[error("no room is left for files")]
     Full(#[source] crate::ports::Cause),
+    /// There are as many open exports as there may be: this many of this patient or app.
+    #[error("{limit} exports of this {whose} are open, and more are not taken")]
+    TooManyOpen {
+        /// Whose they are.
+        whose: Crowd,
+        /// How many are too many.
+        limit: u64,
+        /// When it makes sense to ask again, if nothing else is done about it.
+        retry_after: Duration,
+    },
     /// A part of the server is unavailable. Retry later.
     #[error("a part of the server is unavailable")]
     Unavailable(#[source] crate::ports::Cause),
@@ -223,6 +235,7 @@ impl ExportService {
             }
             Subject::System => Requester::System(access.client.clone()),
         };
+        self.require_room(access, &asked.patient).await?;
         let patient = self.ports.source.patient(&asked.patient).await?;
         let interaction = match &requester {
             Requester::Patient(_) => asked.interaction,
@@ -350,7 +363,11 @@ impl ExportService {
                 progress, claim, ..
             } => {
                 let detail = match claim {
-                    Some(_) => format!("{} resources written", progress.resources),
+                    Some(_) => format!(
+                        "{} resources, {} written",
+                        progress.resources,
+                        size(progress.bytes)
+                    ),
                     None => "waiting for its turn".to_owned(),
                 };
                 in_progress(job, &detail, 1, None)
@@ -494,6 +511,17 @@ fn in_progress(job: &ExportJob, detail: &str, retry_after: u64, form: Option<Str
         retry_after: Duration::from_secs(retry_after),
         form,
     }
+}
+
+/// A size as people read it, rounded down: `3.4 MB`.
+fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..1_000 => return format!("{bytes} bytes"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
+    };
+    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
 }
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
 //! The sweep: removes what expired, and what servers that died left behind.
 
 use super::service::{ExportService, UseCaseError};
-use super::{ExportJob, JobId};
-use crate::ports::{Action, By, FilePath, JobFilter, Page};
+use super::{ExportJob, JobId, Lifetimes, Status};
+use crate::ports::{Action, By, FilePath};
+
+/// How many jobs are swept at a time.
+const SWEPT_AT_ONCE: usize = 100;
 
 impl ExportService {
     /// Removes jobs that expired, and files that nobody can come for any more: a server may have
     /// died in the middle. Returns how many jobs expired. What could not be removed is left to
     /// the next sweep.
     pub async fn sweep(&self) -> Result<usize, UseCaseError> {
-        let removed = self.sweep_expired().await?;
+        let mut removed = 0;
+        for status in Lifetimes::PASSING {
+            removed += self.sweep_state(status).await?;
+        }
         self.sweep_orphans().await?;
         let unfinished = self.ports.files.sweep_unfinished().await?;
         if unfinished > 0 {
@@ -18,23 +24,31 @@ impl ExportService {
         Ok(removed)
     }
 
-    async fn sweep_expired(&self) -> Result<usize, UseCaseError> {
+    /// Removes the jobs that were in this state for too long.
+    async fn sweep_state(&self, status: Status) -> Result<usize, UseCaseError> {
         let now = self.ports.clock.now();
-        let jobs = self
-            .ports
-            .jobs
-            .list(&JobFilter::default(), Page::default())
-            .await?;
+        let lifetime = self.settings.lifetimes.in_state(status);
+        let Some(until) = lifetime.and_then(|lifetime| now.checked_sub(lifetime).ok()) else {
+            return Ok(0);
+        };
         let mut removed = 0;
-        for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-            match self.remove_as(By::server(), Action::Expire, job).await {
-                Ok(_) => removed += 1,
-                // Somebody else was faster.
-                Err(UseCaseError::NotFound) => {}
-                Err(error) => return Err(error),
+        loop {
+            let found = self.ports.jobs.overdue(status, until, SWEPT_AT_ONCE);
+            let jobs = found.await?;
+            let mut gone = 0;
+            for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
+                match self.remove_as(By::server(), Action::Expire, job).await {
+                    Ok(_) => removed += 1,
+                    // Somebody else was faster.
+                    Err(UseCaseError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+                gone += 1;
+            }
+            if gone == 0 || jobs.len() < SWEPT_AT_ONCE {
+                return Ok(removed);
             }
         }
-        Ok(removed)
     }
 
     /// Deletes the files of jobs that are not there, and of attempts that came to nothing. A job

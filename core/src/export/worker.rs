@@ -18,7 +18,8 @@ use crate::ports::{Action, AuditEvent, AuditLog, By, Clock, FileError, JobStore,
 pub struct WorkerSettings {
     /// How long a claim holds without a sign of life.
     pub lease: Duration,
-    /// How often a running export reports its progress; well below the lease.
+    /// How often a running export reports its progress, and learns whether it was taken back;
+    /// well below the lease.
     pub heartbeat: Duration,
     /// How long an export may go without writing anything.
     pub stall: SignedDuration,
@@ -28,11 +29,25 @@ pub struct WorkerSettings {
     pub patience: Patience,
 }
 
+impl WorkerSettings {
+    /// As usual, but for a claim that holds so long without a sign of life.
+    pub fn with_lease(lease: Duration) -> Self {
+        let usual = Self::default();
+        Self {
+            lease,
+            heartbeat: usual.heartbeat.min(lease / 4),
+            poll: usual.poll.min(lease),
+            ..usual
+        }
+    }
+}
+
 impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(1),
+            // Twice within the second in which an export that was taken back has to stop.
+            heartbeat: Duration::from_millis(500),
             stall: SignedDuration::from_mins(15),
             poll: Duration::from_secs(5),
             patience: Patience {
@@ -41,6 +56,17 @@ impl Default for WorkerSettings {
             },
         }
     }
+}
+
+/// What a worker is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Duty {
+    /// Take one job after the other.
+    Work,
+    /// Bring the export that runs to its end, and take no other.
+    Finish,
+    /// Give the export that runs back to the queue.
+    Stop,
 }
 
 /// Runs one export after the other.
@@ -69,21 +95,21 @@ enum Outcome<T> {
     Finished(T),
     /// The job was removed, declined, or claimed by somebody else.
     Lost,
-    /// The server shuts down.
+    /// The worker has to stop.
     Stopped,
 }
 
 impl Worker {
-    /// Works until `stop` turns true. An export that runs then is given back to the queue.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+    /// Works for as long as that is its duty.
+    pub async fn run(&self, mut duty: watch::Receiver<Duty>) {
         let mut changes = self.jobs.subscribe();
-        while !is_stopped(&stop) {
-            match self.work(&mut stop).await {
+        while is_to(&duty, Duty::Work) {
+            match self.work(&mut duty).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let poll = self.clock().sleep(self.settings.poll);
                     let work = changed(&mut changes);
-                    let stopped = stopped(&mut stop);
+                    let stopped = told(&mut duty, Duty::Finish);
                     pin_mut!(work, stopped);
                     future::select(future::select(poll, work), stopped).await;
                 }
@@ -93,7 +119,7 @@ impl Worker {
                         "the queue cannot be reached"
                     );
                     let poll = self.clock().sleep(self.settings.poll);
-                    let stopped = stopped(&mut stop);
+                    let stopped = told(&mut duty, Duty::Finish);
                     pin_mut!(stopped);
                     future::select(poll, stopped).await;
                 }
@@ -102,7 +128,7 @@ impl Worker {
     }
 
     /// Takes one job and runs it. `false` when there is none.
-    pub async fn work(&self, stop: &mut watch::Receiver<bool>) -> Result<bool, StoreError> {
+    pub async fn work(&self, duty: &mut watch::Receiver<Duty>) -> Result<bool, StoreError> {
         let now = self.clock().now();
         let Some(job) = self.jobs.claim(&self.id, now, self.settings.lease).await? else {
             return Ok(false);
@@ -110,13 +136,13 @@ impl Worker {
         let Some(claim) = job.current_claim().cloned() else {
             return Ok(false);
         };
-        if claim.attempt > self.settings.patience.attempts {
+        if job.tries() > self.settings.patience.attempts {
             // Every attempt before ended without a word: this export takes its workers down.
             self.bury(job).await?;
             return Ok(true);
         }
         tracing::info!(job = %job.id, attempt = claim.attempt, "export begins");
-        self.attempt(job, &claim, stop).await?;
+        self.attempt(job, &claim, duty).await?;
         Ok(true)
     }
 
@@ -137,9 +163,9 @@ impl Worker {
         &self,
         mut job: ExportJob,
         claim: &Claim,
-        stop: &mut watch::Receiver<bool>,
+        duty: &mut watch::Receiver<Duty>,
     ) -> Result<(), StoreError> {
-        let outcome = self.run_claimed(&job, claim, stop).await;
+        let outcome = self.run_claimed(&job, claim, duty).await;
         let now = self.clock().now();
         let transition = match outcome {
             Outcome::Finished(Ok((export, documents))) => {
@@ -154,7 +180,10 @@ impl Worker {
                     job.give_up(reason(&error), now)
                 }
             }
-            Outcome::Stopped => job.release(now),
+            Outcome::Stopped => {
+                tracing::info!(job = %job.id, "export is given back to the queue");
+                job.release(now)
+            }
             Outcome::Lost => {
                 tracing::info!(job = %job.id, "export was taken away");
                 self.discard(&job, claim).await;
@@ -190,7 +219,7 @@ impl Worker {
         &self,
         job: &ExportJob,
         claim: &Claim,
-        stop: &mut watch::Receiver<bool>,
+        duty: &mut watch::Receiver<Duty>,
     ) -> Outcome<Result<(super::Export, Vec<super::Attachment>), ExportError>> {
         let counter = Counter::default();
         // The run is the largest part of a worker by far; on the heap it makes nobody else large.
@@ -198,7 +227,7 @@ impl Worker {
         // A source that panics spoils its own export, not the worker.
         let export = AssertUnwindSafe(export).catch_unwind();
         let alive = self.stay_alive(claim, &counter);
-        let stopped = stopped(stop);
+        let stopped = told(duty, Duty::Stop);
         pin_mut!(alive, stopped);
         let interrupted = future::select(alive, stopped);
         match future::select(export, interrupted).await {
@@ -261,14 +290,15 @@ impl Worker {
     }
 }
 
-/// Whether the worker should stop. Whoever could tell it being gone is as good as being told.
-fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
-    *stop.borrow() || stop.has_changed().is_err()
+/// Whether this is the duty still. Whoever could say otherwise being gone is as good as being told
+/// to stop.
+fn is_to(duty: &watch::Receiver<Duty>, what: Duty) -> bool {
+    *duty.borrow() == what && duty.has_changed().is_ok()
 }
 
-/// Waits until the worker should stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until this is the duty, or what goes beyond it.
+async fn told(duty: &mut watch::Receiver<Duty>, what: Duty) {
+    let _ = duty.wait_for(|duty| *duty >= what).await;
 }
 
 /// Waits until there may be work. A store that tells nothing any more leaves that to polling.

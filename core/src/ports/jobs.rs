@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::StoreError;
+use crate::auth::ClientId;
 use crate::export::{Claim, ExportJob, JobId, Progress, Status, WorkerId};
 use crate::fhir::PatientId;
 
@@ -34,7 +35,29 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Removes the job and returns it as it last was, or `None` when it was gone already.
     async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError>;
 
-    /// Hands the oldest runnable job to `worker` until `now + lease`.
+    /// How many exports of this patient, and how many of this client's, are
+    /// [open](Status::OPEN).
+    async fn open_jobs(
+        &self,
+        patient: &PatientId,
+        client: &ClientId,
+    ) -> Result<OpenJobs, StoreError>;
+
+    /// At most `limit` jobs that are in this status [since](ExportJob::since) `until` or longer,
+    /// the longest first.
+    async fn overdue(
+        &self,
+        status: Status,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExportJob>, StoreError>;
+
+    /// Hands the runnable job whose turn is first to `worker` until `now + lease`.
+    ///
+    /// A job gets its [turn](crate::export::Turn) when it first becomes runnable, behind those of
+    /// the same patient or client that wait or run at that moment, and keeps it for every further
+    /// attempt: a flood of one does not keep others waiting, and nobody waits for ever. Jobs of
+    /// the same turn are ordered by id.
     ///
     /// Runnable is what [`ExportJob::is_claimable`] says: requested, due, and not under a lease
     /// that still runs. Of many concurrent claims exactly one gets the job; its version moves on,
@@ -58,6 +81,15 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Tells when something may have become runnable. A change between two looks is never
     /// missed; false alarms are allowed.
     fn subscribe(&self) -> watch::Receiver<()>;
+}
+
+/// How many exports are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenJobs {
+    /// Of the patient, whoever asked.
+    pub of_patient: u64,
+    /// Of the client, whomever they are about.
+    pub of_client: u64,
 }
 
 /// Which jobs to list. The default is all of them.

@@ -17,7 +17,7 @@ pub(super) struct Run<'a> {
     limits: ExportLimits,
     open: BTreeMap<(FileKind, ResourceType), OpenFile>,
     done: Vec<ExportedFile>,
-    counter: &'a Counter,
+    pub(super) counter: &'a Counter,
 }
 
 /// A file that is being written.
@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
     pub(super) async fn output(&mut self, record: &Record) -> Result<(), FileError> {
         self.line(FileKind::Output, record.resource_type(), record.json())
             .await?;
-        self.counter.add(record.json().len() + 1);
+        self.counter.resource(record.json().len() + 1);
         Ok(())
     }
 

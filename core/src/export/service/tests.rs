@@ -126,6 +126,89 @@ async fn another_patients_token_starts_nothing_and_learns_nothing() {
     assert_eq!(tried[0].patient.as_ref(), Some(&patient().id));
 }
 
+/// Limits of open exports.
+fn limits(per_patient: u64, per_client: u64) -> OpenLimits {
+    OpenLimits {
+        per_patient,
+        per_client,
+    }
+}
+
+/// How a kick-off ends under these limits when these jobs are there.
+async fn crowded(
+    jobs: impl IntoIterator<Item = ExportJob>,
+    open: OpenLimits,
+    access: &Access,
+) -> Result<ExportJob, UseCaseError> {
+    let mut house = House::of(jobs);
+    house.open = open;
+    let asked = asked(&patient().id, Interaction::None);
+    house.service().kick_off(access, asked).await
+}
+
+#[tokio::test]
+async fn a_patient_has_only_so_many_open_exports_whoever_asks() {
+    let open = [awaiting_input(), requested(), retrieved()];
+    let open = || (open.iter().cloned().zip(1..)).map(|(job, number)| another(job, number));
+    let over = || [approved(), rejected(), failed()].map(|job| another(job, 9));
+    for asks in [access(), with_client(system(), "other-system")] {
+        let all = || open().chain(over());
+        let taken = crowded(all(), limits(4, 99), &asks).await;
+        assert!(taken.is_ok(), "{taken:?}");
+        let Err(UseCaseError::TooManyOpen {
+            whose,
+            limit,
+            retry_after,
+        }) = crowded(all(), limits(3, 99), &asks).await
+        else {
+            panic!("one too many was taken")
+        };
+        assert_eq!((whose, limit), (Crowd::Patient, 3));
+        assert!(retry_after >= Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn an_app_or_system_has_only_so_many_open_exports_whoever_they_are_about() {
+    let mut theirs = requested();
+    theirs.patient.id = other_patient();
+    let jobs = || [another(theirs.clone(), 1), another(theirs.clone(), 2)];
+    let refused = crowded(jobs(), limits(99, 2), &access()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(UseCaseError::TooManyOpen {
+                whose: Crowd::Client,
+                limit: 2,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    for (open, asks) in [
+        (limits(99, 3), access()),
+        (limits(99, 2), with_client(access(), "other-app")),
+    ] {
+        assert!(crowded(jobs(), open, &asks).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_kick_off_that_is_one_too_many_is_remembered_and_asks_nobody_for_records() {
+    let mut house = House::of([requested()]);
+    house.open = limits(1, 99);
+    house.source.expect_patient().never();
+    let (shelf, audit) = (house.shelf.clone(), house.recorded.clone());
+    let asked = asked(&patient().id, Interaction::None);
+    let refused = house.service().kick_off(&access(), asked).await;
+    assert!(matches!(refused, Err(UseCaseError::TooManyOpen { .. })));
+    assert_eq!(shelf.ids().len(), 1);
+    let tried = audit.events();
+    assert_eq!((tried.len(), tried[0].action), (1, Action::KickOff));
+    assert_eq!(tried[0].outcome, Outcome::Refused);
+    assert_eq!(tried[0].patient.as_ref(), Some(&patient().id));
+}
+
 #[tokio::test]
 async fn nobody_exports_a_patient_who_is_not_there() {
     for access in [with_patient(other_patient()), system()] {
@@ -318,6 +401,8 @@ async fn a_store_that_is_down_is_told_as_unavailable_by_every_use_case() {
     house.jobs.expect_get().returning(move |_| Err(down()));
     house.jobs.expect_list().returning(move |_, _| Err(down()));
     house.jobs.expect_insert().returning(move |_| Err(down()));
+    (house.jobs.expect_open_jobs()).returning(move |_, _| Err(down()));
+    (house.jobs.expect_overdue()).returning(move |_, _, _| Err(down()));
     let service = house.service();
     let (id, staff) = (requested().id, grace());
     let by = access().by();

@@ -91,8 +91,8 @@ fn endless(begun: mpsc::UnboundedSender<()>) -> RecordStream {
     stream::iter([Ok(patient_record())]).chain(waiting).boxed()
 }
 
-fn never_stops() -> (watch::Sender<bool>, watch::Receiver<bool>) {
-    watch::channel(false)
+fn never_stops() -> (watch::Sender<Duty>, watch::Receiver<Duty>) {
+    watch::channel(Duty::Work)
 }
 
 /// Waits for what the worker should do; on the paused clock of a test this takes no time, and a
@@ -106,7 +106,7 @@ async fn beside(worker: Worker, story: impl Future<Output = ()>) {
     let (stop, stopped) = never_stops();
     let story = async {
         story.await;
-        stop.send_replace(true);
+        stop.send_replace(Duty::Stop);
     };
     soon(future::join(worker.run(stopped), story)).await;
 }
@@ -395,6 +395,92 @@ async fn a_worker_that_is_stopped_gives_its_job_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_is_to_finish_brings_its_export_to_an_end_and_takes_no_other() {
+    let (begun, mut running) = mpsc::unbounded_channel();
+    let (finish, finished) = oneshot::channel::<()>();
+    let mut bench = Bench::of([requested(), another(requested(), 9)]);
+    (bench.source.expect_records()).return_once(move |_, _| {
+        let rest = stream::once(async move {
+            begun.send(()).unwrap();
+            finished.await.unwrap();
+            Ok(patient_record())
+        });
+        Ok(rest.boxed())
+    });
+    let shelf = bench.shelf.clone();
+    let worker = bench.worker();
+    let (duty, told) = never_stops();
+    let story = async {
+        running.recv().await.unwrap();
+        duty.send_replace(Duty::Finish);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        finish.send(()).unwrap();
+    };
+    soon(future::join(worker.run(told), story)).await;
+    let ids = shelf.ids().into_iter();
+    let mut states: Vec<_> = ids.map(|id| shelf.get(id).unwrap().status()).collect();
+    states.sort_by_key(|status| status.as_str());
+    assert_eq!(states, [Status::Requested, Status::Retrieved]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_often_an_export_is_given_back_it_is_not_given_up() {
+    let mut job = requested();
+    for attempt in 1..=9 {
+        job.claim(&WorkerId("stops".into()), at(0), at(60)).unwrap();
+        assert_eq!(job.current_claim().unwrap().attempt, attempt);
+        job.release(at(0)).unwrap();
+    }
+    let mut bench = Bench::of([job]);
+    bench.source.expect_records().times(2).returning(|_, _| {
+        let down = RecordError::Source(SourceError::unavailable("down"));
+        Ok(stream::iter([Err(down)]).boxed())
+    });
+    let (shelf, clock) = (bench.shelf.clone(), bench.clock.clone());
+    let worker = bench.worker();
+    let (_stop, mut stop) = never_stops();
+    for pause in [10, 20] {
+        assert!(worker.work(&mut stop).await.unwrap());
+        let now = clock.now();
+        let (job, early) = (shelf.job(), now + SignedDuration::from_secs(pause - 1));
+        assert_eq!(job.status(), Status::Requested);
+        assert!(!job.is_claimable(early), "it waits longer from try to try");
+        clock.set(now + SignedDuration::from_secs(pause));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_that_is_taken_back_stops_within_a_second() {
+    let cases: [Meanwhile; 2] = [
+        |shelf| drop(shelf.take(requested().id)),
+        |shelf| shelf.overtake(|job| job.reject(None, at(100)).unwrap()),
+    ];
+    for taken_back in cases {
+        let (begun, mut running) = mpsc::unbounded_channel();
+        let mut bench = Bench::of([requested()]);
+        (bench.source.expect_records()).returning(move |_, _| Ok(endless(begun.clone())));
+        let (shelf, memory) = (bench.shelf.clone(), bench.memory.clone());
+        let clock = bench.clock.clone();
+        let worker = Worker {
+            settings: WorkerSettings::default(),
+            ..bench.worker()
+        };
+        let (_stop, mut stop) = never_stops();
+        let story = async {
+            running.recv().await.unwrap();
+            keep(&memory, &requested().attempt_folder(1)).await;
+            taken_back(&shelf);
+            clock.set(at(101));
+        };
+        let (done, ()) = soon(future::join(worker.work(&mut stop), story)).await;
+        assert!(done.unwrap());
+        assert_eq!(memory.count(), 0, "what it wrote is gone");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_worker_stops_when_told_and_when_nobody_can_tell_it_any_more() {
     let (stop, stopped) = never_stops();
     let mut bench = Bench::of([]);
@@ -411,7 +497,7 @@ async fn an_idle_worker_stops_when_told_and_when_nobody_can_tell_it_any_more() {
     };
     soon(future::join(worker.run(stopped), story)).await;
 
-    let (_stop, stopped) = watch::channel(true);
+    let (_stop, stopped) = watch::channel(Duty::Stop);
     let mut bench = Bench::of([requested()]);
     bench.jobs.expect_claim().never();
     soon(bench.worker().run(stopped)).await;

@@ -16,9 +16,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::export::{Choices, ExportJob, Interaction, JobId, Progress, Status, WorkerId};
+use crate::auth::ClientId;
+use crate::export::{
+    Choices, ExportJob, Interaction, JobId, Kickoff, Patience, Progress, Requester, Status,
+    WorkerId,
+};
 use crate::fhir::PatientId;
-use crate::ports::{JobFilter, JobStore, Page, StoreError};
+use crate::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use crate::testkit::{at, job, kickoff};
 
 /// Makes the tests of a [`JobStore`]: `job_store_contract!(fresh())`, where `fresh()` is a future of an empty store and of
@@ -35,7 +39,14 @@ macro_rules! job_store_contract {
             a_removed_job_is_gone_for_everybody
             the_newest_job_is_listed_first_page_by_page
             a_list_can_be_narrowed
-            the_oldest_runnable_job_is_claimed_first
+            the_job_that_waits_longest_is_claimed_first
+            a_flood_of_one_patient_keeps_nobody_waiting
+            a_flood_of_one_client_keeps_nobody_waiting
+            whoever_waits_is_not_kept_waiting_by_those_who_come_later
+            another_attempt_keeps_its_turn
+            a_form_takes_its_turn_when_it_is_filled_in
+            open_jobs_are_counted_by_patient_and_by_client
+            what_is_overdue_is_told_longest_first
             many_workers_get_each_job_exactly_once
             a_lease_that_ran_out_passes_on_and_the_late_worker_is_refused
             renewing_does_not_get_in_the_way_of_the_result
@@ -193,20 +204,212 @@ pub async fn a_list_can_be_narrowed(store: Store) {
     assert!(ids(Some(Status::Failed), None).await.is_empty());
 }
 
-pub async fn the_oldest_runnable_job_is_claimed_first(store: Store) {
+/// A job of this patient through this client that waits for a worker, made at this second.
+fn asked(patient: &str, client: &str, number: u16, second: i64) -> ExportJob {
+    let mut job = waiting(number, second);
+    job.patient.id = PatientId::parse(patient).unwrap();
+    job.requester = Requester::System(ClientId::parse(client).unwrap());
+    job
+}
+
+/// The next job for a worker at this second.
+async fn next(store: &Store, second: i64) -> Option<ExportJob> {
+    store.claim(&worker("w"), at(second), LEASE).await.unwrap()
+}
+
+/// The patients of the next so many jobs at this second.
+async fn next_patients(store: &Store, second: i64, count: usize) -> Vec<String> {
+    let mut patients = Vec::new();
+    while patients.len() < count {
+        let job = next(store, second).await.unwrap();
+        patients.push(job.patient.id.to_string());
+    }
+    patients
+}
+
+pub async fn the_job_that_waits_longest_is_claimed_first(store: Store) {
     let form = job(Interaction::Form);
     store.insert(&form).await.unwrap();
     for (number, second) in [(1, 20), (2, 10), (3, 30)] {
-        store.insert(&waiting(number, second)).await.unwrap();
+        let job = asked(&format!("p{number}"), &format!("c{number}"), number, second);
+        store.insert(&job).await.unwrap();
     }
     let mut order = Vec::new();
-    while let Some(job) = store.claim(&worker("w"), at(40), LEASE).await.unwrap() {
+    while let Some(job) = next(&store, 40).await {
         let claim = job.current_claim().unwrap();
         assert_eq!((claim.attempt, &claim.worker), (1, &worker("w")));
         assert_eq!(store.get(job.id).await.unwrap().as_ref(), Some(&job));
         order.push(job.created_at);
     }
     assert_eq!(order, [at(10), at(20), at(30)]);
+}
+
+pub async fn a_flood_of_one_patient_keeps_nobody_waiting(store: Store) {
+    for number in 0..50 {
+        store
+            .insert(&asked("flood", "app", number, 0))
+            .await
+            .unwrap();
+    }
+    for (patient, client, number) in [("same-app", "app", 100), ("other-app", "other", 101)] {
+        let job = asked(patient, client, number, 1);
+        store.insert(&job).await.unwrap();
+    }
+    let order = next_patients(&store, 60, 4).await;
+    assert_eq!(order[..2], ["flood", "other-app"], "{order:?}");
+    assert!(
+        order.iter().any(|patient| patient == "same-app"),
+        "{order:?}"
+    );
+    // And nothing is lost: nobody waits while a worker is free.
+    assert_eq!(next_patients(&store, 60, 48).await, vec!["flood"; 48]);
+    assert_eq!(next(&store, 60).await, None);
+}
+
+pub async fn a_flood_of_one_client_keeps_nobody_waiting(store: Store) {
+    for number in 0..50 {
+        let patient = format!("p{number}");
+        store
+            .insert(&asked(&patient, "flood", number, 0))
+            .await
+            .unwrap();
+    }
+    store.insert(&asked("late", "app", 100, 25)).await.unwrap();
+    // The flood's turns are at 0, 10, 20, 30, ….
+    assert_eq!(
+        next_patients(&store, 60, 4).await,
+        ["p0", "p1", "p2", "late"]
+    );
+    assert_eq!(next_patients(&store, 60, 47).await.len(), 47);
+}
+
+pub async fn whoever_waits_is_not_kept_waiting_by_those_who_come_later(store: Store) {
+    for number in 0..3 {
+        store
+            .insert(&asked("first", "app", number, 0))
+            .await
+            .unwrap();
+    }
+    let mut claimed = Vec::new();
+    // Each second one more comes than can be taken.
+    for second in 0..40_i64 {
+        for each in 0..2_u16 {
+            let number = 100 + 2 * u16::try_from(second).unwrap() + each;
+            let (patient, client) = (format!("p{number}"), format!("c{number}"));
+            let job = asked(&patient, &client, number, second);
+            store.insert(&job).await.unwrap();
+        }
+        let job = next(&store, second).await.unwrap();
+        claimed.push(job.patient.id.to_string());
+    }
+    let theirs = claimed.iter().filter(|patient| *patient == "first");
+    // By second 40 turns up to about 20 are reached; theirs are 0, 10 and 20.
+    assert!(theirs.count() >= 2, "{claimed:?}");
+}
+
+pub async fn another_attempt_keeps_its_turn(store: Store) {
+    let patience = Patience {
+        attempts: 5,
+        pause: Duration::from_secs(10),
+    };
+    store.insert(&asked("first", "app", 1, 0)).await.unwrap();
+    store.insert(&asked("second", "other", 2, 5)).await.unwrap();
+    let mut job = next(&store, 10).await.unwrap();
+    job.attempt_failed("down", patience, at(10)).unwrap();
+    store.update(&job).await.unwrap();
+    // Others of the same patient and client came meanwhile.
+    store.insert(&asked("first", "app", 3, 11)).await.unwrap();
+    let mut again = next(&store, 20).await.unwrap();
+    assert_eq!((again.id, again.tries()), (job.id, 2));
+    again.release(at(21)).unwrap();
+    store.update(&again).await.unwrap();
+    let third = next(&store, 21).await.unwrap();
+    assert_eq!(
+        (third.id, third.tries()),
+        (job.id, 2),
+        "the attempt did not count"
+    );
+    assert_eq!(third.current_claim().unwrap().attempt, 3);
+    assert_eq!(next_patients(&store, 21, 2).await, ["second", "first"]);
+}
+
+pub async fn a_form_takes_its_turn_when_it_is_filled_in(store: Store) {
+    let kickoff = Kickoff {
+        requester: Requester::Patient(ClientId::parse("app").unwrap()),
+        ..kickoff(Interaction::Form)
+    };
+    let mut form = ExportJob::kick_off(JobId::from_random([9; 32]), kickoff, at(0));
+    store.insert(&form).await.unwrap();
+    store.insert(&asked("other", "other", 1, 10)).await.unwrap();
+    form.customise(Choices::whole_record(), at(20)).unwrap();
+    store.update(&form).await.unwrap();
+    assert_eq!(next_patients(&store, 30, 1).await, ["other"]);
+    assert_eq!(next(&store, 30).await.unwrap().id, form.id);
+}
+
+pub async fn open_jobs_are_counted_by_patient_and_by_client(store: Store) {
+    let count = async |patient: &str, client: &str| {
+        let patient = PatientId::parse(patient).unwrap();
+        let client = ClientId::parse(client).unwrap();
+        let open = store.open_jobs(&patient, &client);
+        let OpenJobs {
+            of_patient,
+            of_client,
+        } = open.await.unwrap();
+        (of_patient, of_client)
+    };
+    assert_eq!(count("p-1", "test-app").await, (0, 0));
+    let form = job(Interaction::Form);
+    store.insert(&form).await.unwrap();
+    for (number, patient, client) in [(1, "p-1", "app"), (2, "p-2", "app"), (3, "p-1", "app")] {
+        let job = asked(patient, client, number, number.into());
+        store.insert(&job).await.unwrap();
+    }
+    assert_eq!(count("p-1", "app").await, (3, 3));
+    assert_eq!(count("p-1", "test-app").await, (3, 1));
+    assert_eq!(count("p-2", "nobody").await, (1, 0));
+    // Running and retrieved it is open; released it is not.
+    let mut first = next(&store, 10).await.unwrap();
+    assert_eq!(count("p-1", "app").await, (3, 3));
+    first
+        .retrieved(crate::testkit::export(1), Vec::new(), at(11))
+        .unwrap();
+    let mut first = store.update(&first).await.unwrap();
+    assert_eq!(count("p-1", "app").await, (3, 3));
+    first.approve(at(12)).unwrap();
+    store.update(&first).await.unwrap();
+    assert_eq!(count("p-1", "app").await, (2, 2));
+    store.remove(form.id).await.unwrap();
+    assert_eq!(count("p-1", "test-app").await, (1, 0));
+}
+
+pub async fn what_is_overdue_is_told_longest_first(store: Store) {
+    let ids = async |status, until, limit| {
+        let found = store.overdue(status, at(until), limit).await.unwrap();
+        found.iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    let mut forms = Vec::new();
+    for (number, second) in [(1, 20), (2, 10), (3, 30)] {
+        let id = JobId::from_random([number; 32]);
+        let form = ExportJob::kick_off(id, kickoff(Interaction::Form), at(second));
+        store.insert(&form).await.unwrap();
+        forms.push(form);
+    }
+    let [first, second, third] = [1, 0, 2].map(|index: usize| forms[index].id);
+    assert!(ids(Status::AwaitingInput, 9, 9).await.is_empty());
+    assert_eq!(ids(Status::AwaitingInput, 10, 9).await, [first]);
+    assert_eq!(
+        ids(Status::AwaitingInput, 99, 9).await,
+        [first, second, third]
+    );
+    assert_eq!(ids(Status::AwaitingInput, 99, 2).await, [first, second]);
+    assert!(ids(Status::Rejected, 99, 9).await.is_empty());
+    let mut declined = forms.swap_remove(1);
+    declined.reject(None, at(50)).unwrap();
+    store.update(&declined).await.unwrap();
+    assert_eq!(ids(Status::AwaitingInput, 99, 9).await, [second, third]);
+    assert!(ids(Status::Rejected, 49, 9).await.is_empty());
+    assert_eq!(ids(Status::Rejected, 50, 9).await, [first]);
 }
 
 pub async fn many_workers_get_each_job_exactly_once(store: Store) {
@@ -279,7 +482,7 @@ pub async fn a_released_job_waits_until_it_is_due(store: Store) {
     store.insert(&waiting(1, 0)).await.unwrap();
     let claimed = store.claim(&worker("w"), at(0), LEASE).await.unwrap();
     let mut claimed = claimed.unwrap();
-    let patience = crate::export::Patience {
+    let patience = Patience {
         attempts: 5,
         pause: Duration::from_secs(10),
     };

@@ -38,12 +38,22 @@ fn progress_begins_with_the_status_word_and_fits_a_header() {
 fn a_running_export_tells_how_far_it_got() {
     let mut job = claimed();
     let claim = job.current_claim().unwrap().clone();
-    let progress = Progress {
-        resources: 1200,
-        bytes: 5,
-    };
-    job.renew(&claim, at(90), progress).unwrap();
-    assert_eq!(in_progress(&job).0, "requested, 1200 resources written");
+    for (bytes, told) in [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_000, "1.0 kB"),
+        (3_499_999, "3.4 MB"),
+        (12_000_000_000, "12.0 GB"),
+        (4_500_000_000_000, "4500.0 GB"),
+    ] {
+        let progress = Progress {
+            resources: 1200,
+            bytes,
+        };
+        job.renew(&claim, at(90), progress).unwrap();
+        let expected = format!("requested, 1200 resources, {told} written");
+        assert_eq!(in_progress(&job).0, expected);
+    }
 }
 
 #[test]
