@@ -27,6 +27,15 @@ impl StaffName {
         Self(name.into())
     }
 
+    /// Reads a name somebody is to have. `None` for what can be none: it has 1 to 128 characters,
+    /// none of them a control character, and no space at its ends.
+    pub fn parse(text: &str) -> Option<Self> {
+        let sensible = (1..=128).contains(&text.chars().count())
+            && text.trim() == text
+            && !text.contains(char::is_control);
+        sensible.then(|| Self(text.to_owned()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -113,6 +113,9 @@ pub struct AuditEvent {
     /// About which client.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<ClientId>,
+    /// About which member of staff.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub staff: Option<StaffName>,
     /// Which file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<DisclosedFile>,
@@ -265,6 +268,7 @@ impl By {
             patient: None,
             job: None,
             client: None,
+            staff: None,
             file: None,
         }
     }
@@ -318,5 +322,9 @@ pub enum Action {
     AddClient,
     RemoveClient,
     RotateClientSecret,
+    AddStaff,
+    RemoveStaff,
+    ChangeStaffPassword,
     RotateKeys,
+    RevokeKeys,
 }

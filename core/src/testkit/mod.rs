@@ -97,6 +97,7 @@ pub fn patient() -> PatientSummary {
 pub fn client() -> Client {
     Client {
         id: client_id(),
+        registration: None,
         name: "Test app".to_owned(),
         authentication: ClientAuthentication::Public,
         redirect_uris: Vec::new(),
