@@ -21,6 +21,7 @@ use crate::Failure;
 use crate::app::Times;
 use crate::database::DatabaseUrl;
 use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
+use crate::keys::{KeyPlace, KeysConfig};
 use crate::sources::SourceConfig;
 
 /// The whole file.
@@ -39,8 +40,15 @@ pub struct Config {
     pub database: Option<DatabaseUrl>,
     /// Where records come from; several systems become one.
     pub records: Vec<SourceConfig>,
-    /// The file of clients, staff and patients.
-    pub directory: PathBuf,
+    /// The file of clients, staff and patients; without it clients and staff are in the database.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
+    /// Where the keys are that sign access tokens.
+    #[serde(default)]
+    pub keys: KeysConfig,
+    /// The file with the secret that keys in the database are sealed by.
+    #[serde(default)]
+    pub key_secret: Option<PathBuf>,
     /// The identity provider patients log in at; passwords of the directory unless given.
     #[serde(default)]
     pub patient_login: Option<PatientLoginConfig>,
@@ -208,12 +216,34 @@ impl Config {
                 "public_url has to be https, since there is a certificate in [tls]",
             ));
         }
+        config.key_place()?;
+        if config.directory.is_none() && config.patient_login.is_none() {
+            return Err(Failure::new(
+                "no patient could log in: without a directory, clients and staff are in the database, and patients log in at an identity provider. Name it in [patient_login], or name a file of clients, staff and patients as directory",
+            ));
+        }
         Ok(config)
     }
 
     /// Where jobs, grants, sessions and the audit log are kept.
     pub fn database(&self) -> DatabaseUrl {
         (self.database.clone()).unwrap_or_else(|| DatabaseUrl::below(&self.data))
+    }
+
+    /// Where the signing keys are.
+    pub fn key_place(&self) -> Result<KeyPlace, Failure> {
+        match (self.keys, &self.key_secret) {
+            (KeysConfig::Folder, None) => Ok(KeyPlace::Folder),
+            (KeysConfig::Folder, Some(_)) => Err(Failure::new(
+                "key_secret is for keys in the database: write keys = \"database\" as well, or take it out",
+            )),
+            (KeysConfig::Database, Some(file)) => {
+                Ok(KeyPlace::Database(self.database(), file.as_path().into()))
+            }
+            (KeysConfig::Database, None) => Err(Failure::new(
+                "keys = \"database\" needs key_secret, a file with the secret that the keys are sealed by, the same on each replica: 'ehi-server keys new-secret' prints one",
+            )),
+        }
     }
 
     /// How the listener deals with connections. Reads the certificate.
@@ -314,6 +344,16 @@ mod tests {
             );
             assert!(told(&without).contains(name), "{name}: {}", told(&without));
         }
+    }
+
+    #[test]
+    fn keys_in_the_database_need_a_secret_and_clients_there_an_identity_provider() {
+        assert!(told(&format!("keys = 'database'\n{WHOLE}")).contains("key_secret"));
+        assert!(told(&format!("key_secret = 'x'\n{WHOLE}")).contains("keys = \"database\""));
+        let both = format!("keys = 'database'\nkey_secret = 'x'\n{WHOLE}");
+        assert!(Config::parse(&both).is_ok());
+        let without = WHOLE.replace("directory = '/etc/ehi/directory.toml'", "");
+        assert!(told(&without).contains("[patient_login]"));
     }
 
     #[test]

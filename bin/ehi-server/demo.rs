@@ -26,6 +26,7 @@ use crate::app::{Parts, Times, wire};
 use crate::config::origin;
 use crate::database::{DatabaseUrl, Storage};
 use crate::edge::RequestLimits;
+use crate::keys::KeyPlace;
 use crate::log::say;
 use crate::{sample, start};
 
@@ -156,6 +157,7 @@ async fn run_on(
         .map_err(|error| Failure::because("the address is no URL", error))?;
     let parts = Parts {
         storage,
+        keys: KeyPlace::Folder,
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
         staff_login: directory.clone(),

@@ -7,7 +7,9 @@
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`database`]: where everything is kept, and migrations.
-//! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
+//! - [`people`]: where clients and staff are, and how they are changed.
+//! - [`client`], [`staff`], [`directory`] and [`keys`]: clients, staff and signing keys, from the
+//!   command line.
 //! - [`audit`]: checks and exports the audit log.
 //! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
@@ -17,14 +19,17 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod demo;
+pub mod directory;
 pub mod edge;
 pub mod keys;
 pub mod log;
 pub mod logins;
 pub mod password;
+pub mod people;
 pub mod sample;
 pub mod serve;
 pub mod sources;
+pub mod staff;
 pub mod start;
 
 /// What went wrong, for whoever typed the command.

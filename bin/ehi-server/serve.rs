@@ -1,16 +1,13 @@
 //! `ehi-server serve`
 
-use std::sync::Arc;
-
 use clap::Args;
-use ehi_adapters::directory::DirectoryFile;
 use ehi_adapters::http::router;
-use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, wire};
 use crate::database::{Configured, Storage};
 use crate::logins::Logins;
+use crate::people::People;
 use crate::{sources, start};
 
 /// How to run.
@@ -27,21 +24,16 @@ pub struct ServeArguments {
 /// Runs the server as the configuration says.
 pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let config = arguments.server.read()?;
-    let file = DirectoryFile::open(&config.directory, Arc::new(SystemClock))
-        .map_err(|error| Failure::because("the directory cannot be used", error))?;
-    if !file.current().has_clients() {
-        let file = config.directory.display();
-        let message = format!("{file} has no [[client]]: no app could ask for anything");
-        return Err(Failure::new(message));
-    }
-    let directory = Arc::new(file);
-    let logins = Logins::open(&config, &directory)?;
+    let people = People::open(&config).await?;
+    people.check(&config).await?;
+    let logins = Logins::open(&config, &people)?;
     let source = sources::open(&config.records).await?;
     let parts = Parts {
         storage: Storage::Database(config.database()),
+        keys: config.key_place()?,
         base: config.public_url.clone(),
         source,
-        clients: directory,
+        clients: people.clients(),
         patient_login: logins.patients,
         staff_login: logins.staff,
         staff_home: logins.staff_home,

@@ -44,6 +44,7 @@ mod pages;
 mod parameters;
 mod process;
 mod records;
+mod replicas;
 mod served;
 mod sessions;
 mod slow;

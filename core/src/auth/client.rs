@@ -8,6 +8,7 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::{ClientKeySet, Scope, Scopes};
+use crate::ports::random_uuid;
 
 /// The id of a registered client: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +53,13 @@ impl From<ClientId> for String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RegistrationId(pub Uuid);
+
+impl RegistrationId {
+    /// A new one from randomness.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(random_uuid(bytes))
+    }
+}
 
 /// A registered client. Whatever it authenticates by, a code needs PKCE as well.
 #[derive(Debug, Clone, PartialEq, Eq)]

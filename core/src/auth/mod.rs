@@ -48,7 +48,10 @@ pub use client::{
     Client, ClientAuthentication, ClientId, ClientKeys, Introspects, JwksUri, LoopbackRedirects,
     Quirk, RegisteredUrl, RegistrationId, TokenLifetimes,
 };
-pub use guard::{Attempt, LoginGuard, Patience, Verdict};
+pub use guard::{
+    Account, Attempt, Door, Guesses, LoginGuard, Patience, REMEMBER_GUESSES, REMEMBER_OWNERS,
+    Tally, Turn, Verdict,
+};
 pub use inspection::{Introspection, TokenToInspect};
 pub use jwk::{ClientKey, ClientKeySet, JwkError, PublicKey, SigningAlgorithm};
 pub use network::Network;

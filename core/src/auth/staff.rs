@@ -73,7 +73,7 @@ pub struct StaffSessions {
     /// Proves who they are.
     pub login: Arc<dyn StaffLogin>,
     /// Slows down who guesses passwords.
-    pub guard: Arc<LoginGuard>,
+    pub guard: LoginGuard,
     /// Where sessions live.
     pub sessions: Arc<dyn SessionStore>,
     /// Who did what.
@@ -192,13 +192,13 @@ impl StaffSessions {
         let attempt = match &answer {
             StaffAnswer::Password(typed) => {
                 let begun = self.guard.begin(&typed.username, origin.address, now);
-                Some(begun.map_err(SessionError::TooMany)?)
+                Some(begun.await?)
             }
             StaffAnswer::Returned(_) => None,
         };
         let proven = self.login.verify(answer).await;
         if let Some(attempt) = attempt {
-            self.guard.end(attempt, Verdict::of(&proven));
+            self.guard.end(attempt, Verdict::of(&proven)).await?;
         }
         proven.map_err(not_in)
     }

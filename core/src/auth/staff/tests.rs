@@ -2,8 +2,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::auth::Door;
 use crate::ports::{Credentials, LoginError, MockStaffLogin, Outcome};
-use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at};
+use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, guard};
 
 struct Set {
     sessions: StaffSessions,
@@ -32,7 +33,7 @@ fn set(role: Option<StaffRole>) -> Set {
     let audit = Arc::new(RecordedAudit::default());
     let sessions = StaffSessions {
         login: Arc::new(login),
-        guard: Arc::default(),
+        guard: guard(Door::Staff),
         sessions: Arc::new(Sessions::default()),
         audit: audit.clone(),
         clock: clock.clone(),
