@@ -160,8 +160,8 @@ impl Hospital {
         let again = trade(&self.one, &code, "wrong").await;
         again.expect_oauth(400, "invalid_grant");
         // That second use has ended what the code gave: Anna does it once more.
-        let status = App::with_tokens(&self.one, ANNA, tokens).try_kick_off("");
-        status.await.expect(401);
+        let ended = App::with_tokens(&self.one, ANNA, tokens);
+        ended.try_kick_off("").await.expect(401);
         let again = AuthorizeRequest::new(&self.one);
         let consent = browser.open(&again.url(&self.one)).await.expect(200);
         let allow = Form::with_button(&consent, ALLOW).press(ALLOW);
