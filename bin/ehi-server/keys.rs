@@ -40,7 +40,7 @@ pub enum KeysCommand {
     Rotate(RotateArguments),
     /// Show the keys and what each is good for
     List(Configured),
-    /// Print a new secret for key_secret, by which keys in the database are sealed
+    /// Print a new secret for `key_secret`, by which keys in the database are sealed
     NewSecret,
 }
 

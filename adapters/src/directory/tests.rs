@@ -445,7 +445,7 @@ fn contract_file() -> String {
 mod contract {
     use super::*;
 
-    async fn file() -> (DirectoryFile, TempDir) {
+    fn live() -> (DirectoryFile, TempDir) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("directory.toml");
         fs::write(&path, contract_file()).unwrap();
@@ -453,10 +453,10 @@ mod contract {
         (DirectoryFile::open(&path, clock).unwrap(), folder)
     }
 
-    ehi_core::client_registry_contract!(file());
-    ehi_core::client_secret_contract!(file());
-    ehi_core::staff_password_contract!(file());
-    ehi_core::patient_password_contract!(file());
+    ehi_core::client_registry_contract!(std::future::ready(live()));
+    ehi_core::client_secret_contract!(std::future::ready(live()));
+    ehi_core::staff_password_contract!(std::future::ready(live()));
+    ehi_core::patient_password_contract!(std::future::ready(live()));
 }
 
 #[test]

@@ -31,13 +31,20 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// A key's id is the thumbprint of RFC 7638, so it is the same after every restart. Keys that are
 /// [made](SigningKeys::rotate) while the server runs are used from about a second later.
+#[derive(Debug)]
 pub struct RsaKeys {
-    keys: SigningKeys,
+    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
+    validation: Validation,
+}
+
+/// The keys as they were at the last look.
+#[derive(Debug)]
+struct Watch {
+    keys: SigningKeys,
     state: Mutex<State>,
     /// Held by whoever looks.
     looks: tokio::sync::Mutex<()>,
-    validation: Validation,
 }
 
 #[derive(Debug)]
@@ -47,15 +54,6 @@ struct State {
     looked: Timestamp,
     /// How many looks have begun.
     begun: u64,
-}
-
-impl std::fmt::Debug for RsaKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RsaKeys")
-            .field("keys", &self.keys)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
 }
 
 impl RsaKeys {
@@ -70,15 +68,18 @@ impl RsaKeys {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
+        let state = State {
+            ring: Arc::new(ring),
+            seen: Some(seen),
+            looked: clock.now(),
+            begun: 0,
+        };
         Ok(Self {
-            state: Mutex::new(State {
-                ring: Arc::new(ring),
-                seen: Some(seen),
-                looked: clock.now(),
-                begun: 0,
+            watch: Arc::new(Watch {
+                keys,
+                state: Mutex::new(state),
+                looks: tokio::sync::Mutex::default(),
             }),
-            looks: tokio::sync::Mutex::default(),
-            keys,
             clock,
             validation,
         })
@@ -88,7 +89,7 @@ impl RsaKeys {
     async fn ring(&self) -> Arc<Ring> {
         {
             let now = self.clock.now();
-            let mut state = self.state();
+            let mut state = self.watch.state();
             let early = state
                 .looked
                 .saturating_add(LOOK)
@@ -103,7 +104,17 @@ impl RsaKeys {
         self.look().await
     }
 
-    /// The keys as they are now. Those who ask at the same time share one look.
+    /// The keys as they are now. The look outlives whoever asks: nobody who goes away again and
+    /// again keeps others from learning that a key was revoked.
+    async fn look(&self) -> Arc<Ring> {
+        let watch = self.watch.clone();
+        let looked = tokio::spawn(async move { watch.look().await }).await;
+        looked.unwrap_or_else(|_| self.watch.state().ring.clone())
+    }
+}
+
+impl Watch {
+    /// Those who ask at the same time share one look.
     async fn look(&self) -> Arc<Ring> {
         let asked = self.state().begun;
         let _looking = self.looks.lock().await;

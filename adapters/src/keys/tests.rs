@@ -305,12 +305,12 @@ async fn keys_that_are_revoked_verify_nothing_within_a_second() {
     assert_eq!(house.folder().list(at(2)).await.unwrap().len(), 1);
 }
 
-async fn fresh_folder() -> (KeyFolder, TempDir) {
+fn fresh_folder() -> (KeyFolder, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     (KeyFolder::new(&folder.path().join("keys")), folder)
 }
 
-ehi_core::key_store_contract!(fresh_folder());
+ehi_core::key_store_contract!(std::future::ready(fresh_folder()));
 
 async fn fresh_keys() -> (RsaKeys, House) {
     let house = House::new();

@@ -108,21 +108,23 @@ fn members() -> [(StaffMember, String); 2] {
 }
 
 async fn changes(database: &Database) {
+    use std::slice::from_ref;
+
     use ehi_core::ports::{ClientRegistry, StaffLogin, Standing};
     let [first, second] = registrations();
     let [(ada, hash), (bob, _)] = members();
     let (clients, staff) = (SqlClients::new(database), SqlStaff::new(database));
-    take_over(database, &[first.clone()], &[(&ada, &hash)])
+    take_over(database, from_ref(&first), &[(&ada, &hash)])
         .await
         .unwrap();
     // One that is there already, and nobody of the others is taken.
-    let again = take_over(database, &[second.clone()], &[(&bob, &hash), (&ada, &hash)]).await;
+    let again = take_over(database, from_ref(&second), &[(&bob, &hash), (&ada, &hash)]).await;
     assert!(matches!(
         again,
         Err(RegistryError::Refused(Refusal::StaffTaken(_)))
     ));
     assert_eq!(clients.list().await.unwrap().len(), 1);
-    assert_eq!(staff.list().await.unwrap(), [ada.clone()]);
+    assert_eq!(staff.list().await.unwrap(), from_ref(&ada));
     let taken = clients.add(&first).await;
     assert!(matches!(
         taken,
