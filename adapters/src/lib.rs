@@ -21,8 +21,11 @@
 //! | [`sample`] | `sample` | believable made-up patients |
 //! | [`testing`] | `testing` | a PostgreSQL and an S3 server of their own for tests |
 //!
-//! One module and one cargo feature each; an adapter never imports another.
+//! One module and one cargo feature each; an adapter never imports another. [`accounts`] is none:
+//! it is what two of them share.
 
+#[cfg(any(feature = "directory", feature = "sql"))]
+pub mod accounts;
 #[cfg(feature = "audit-folder")]
 pub mod audit_folder;
 #[cfg(feature = "client-keys")]

@@ -45,3 +45,25 @@ impl PatientLogin for PatientPicker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ehi_core::ports::MockRecordSource;
+    use ehi_core::testkit::patient;
+
+    use super::*;
+
+    fn picker() -> PatientPicker {
+        let mut source = MockRecordSource::new();
+        source.expect_search().returning(|_| Ok(vec![patient()]));
+        PatientPicker::new(Arc::new(source))
+    }
+
+    ehi_core::patient_login_contract!(std::future::ready((picker(), ())));
+
+    #[tokio::test]
+    async fn whoever_is_picked_is_who_is_at_the_browser() {
+        let picked = picker().verify(PatientAnswer::Picked(patient().id)).await;
+        assert_eq!(picked.unwrap(), patient().id);
+    }
+}

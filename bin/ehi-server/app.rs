@@ -9,12 +9,12 @@ use ehi_adapters::audit_folder::FolderAudit;
 use ehi_adapters::client_keys::JwtAssertions;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
-use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryJobs, MemorySessions};
-use ehi_adapters::sql::{SqlAudit, SqlGrants, SqlJobs, SqlSessions};
+use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryGuesses, MemoryJobs, MemorySessions};
+use ehi_adapters::sql::{SqlAudit, SqlGrants, SqlGuesses, SqlJobs, SqlSessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginGuard, PatientSessions,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, Door, LoginGuard, PatientSessions,
     SessionLifetimes, StaffSessions,
 };
 use ehi_core::export::{
@@ -22,8 +22,8 @@ use ehi_core::export::{
     Links, OpenLimits, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
-    AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, JobStore,
-    PatientLogin, RecordSource, SessionStore, StaffLogin, TokenKeys,
+    AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, GuessStore,
+    JobStore, PatientLogin, RecordSource, SessionStore, StaffLogin, TokenKeys,
 };
 use url::Url;
 
@@ -31,6 +31,7 @@ use crate::Failure;
 use crate::database::Storage;
 use crate::edge::RequestLimits;
 use crate::files::FilesPlace;
+use crate::keys::KeyPlace;
 
 /// What one deployment differs in from another.
 pub struct Parts {
@@ -40,6 +41,8 @@ pub struct Parts {
     pub files: FilesPlace,
     /// How apps fetch them.
     pub downloads: Downloads,
+    /// Where the signing keys are.
+    pub keys: KeyPlace,
     /// The public URL.
     pub base: Url,
     /// Where records come from.
@@ -144,6 +147,7 @@ pub struct Stores {
     jobs: Arc<dyn JobStore>,
     sessions: Arc<dyn SessionStore>,
     grants: Arc<dyn GrantStore>,
+    guesses: Arc<dyn GuessStore>,
     /// Where it is kept who did what: by the server, and by its operator at the command line.
     pub audit: Arc<dyn AuditLog>,
 }
@@ -156,6 +160,7 @@ impl Stores {
                 jobs: Arc::new(MemoryJobs::default()),
                 sessions: Arc::new(MemorySessions::default()),
                 grants: Arc::new(MemoryGrants::default()),
+                guesses: Arc::new(MemoryGuesses::default()),
                 audit: logged(audit_folder(&data.join(AUDIT))?),
             },
             Storage::Database(url) => {
@@ -164,6 +169,7 @@ impl Stores {
                     jobs: Arc::new(SqlJobs::new(&database)),
                     sessions: Arc::new(SqlSessions::new(&database)),
                     grants: Arc::new(SqlGrants::new(&database)),
+                    guesses: Arc::new(SqlGuesses::new(&database)),
                     audit: logged(SqlAudit::new(&database)),
                 }
             }
@@ -280,13 +286,13 @@ struct Ports {
 
 impl Ports {
     async fn open(parts: &Parts, data: &Path) -> Result<Self, Failure> {
-        let cannot = |what: &str| format!("{what} in {} cannot be used", data.display());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let longest_token = parts.lifetimes.access_token;
-        let keys = RsaKeys::open(&key_folder(data), longest_token, clock.clone())
+        let keys = parts.keys.open(data, longest_token).await?;
+        let keys = RsaKeys::open(keys, clock.clone())
             .await
-            .map_err(|error| Failure::because(cannot("the signing keys"), error))?;
+            .map_err(|error| Failure::because("the signing keys cannot be used", error))?;
         let assertions = JwtAssertions::new(clock.clone())
             .map_err(|error| Failure::because("the keys of clients could not be fetched", error))?;
         Ok(Self {
@@ -350,7 +356,7 @@ impl Ports {
     fn patients(&self, parts: &Parts) -> PatientSessions {
         PatientSessions {
             login: parts.patient_login.clone(),
-            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
+            guard: self.guard(Door::Patients, parts),
             source: self.source.clone(),
             sessions: self.stores.sessions.clone(),
             audit: self.stores.audit.clone(),
@@ -363,10 +369,14 @@ impl Ports {
         }
     }
 
+    fn guard(&self, door: Door, parts: &Parts) -> LoginGuard {
+        LoginGuard::new(door, parts.requests.patience, self.stores.guesses.clone())
+    }
+
     fn staff(&self, parts: &Parts) -> StaffSessions {
         StaffSessions {
             login: parts.staff_login.clone(),
-            guard: Arc::new(LoginGuard::new(parts.requests.patience)),
+            guard: self.guard(Door::Staff, parts),
             sessions: self.stores.sessions.clone(),
             audit: self.stores.audit.clone(),
             clock: self.clock.clone(),

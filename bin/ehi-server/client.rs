@@ -1,25 +1,24 @@
-//! `ehi-server client`: registrations of apps and systems in the directory file.
+//! `ehi-server client`: registrations of apps and systems, in the directory file or the database.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use ehi_adapters::directory::{
-    AuthMethod, Directory, DirectoryEdit, Lifetime, Registration, hash_password,
-};
-use ehi_adapters::system::{SystemClock, SystemEntropy};
+use ehi_adapters::accounts::{AuthMethod, Lifetime, Registration, hash_password};
+use ehi_adapters::system::SystemEntropy;
 use ehi_core::auth::{
-    Client, ClientId, Introspects, LoopbackRedirects, RegisteredUrl, Scope, Scopes, Secret,
+    Client, ClientId, Introspects, LoopbackRedirects, RegisteredUrl, RegistrationId, Scope, Scopes,
+    Secret,
 };
-use ehi_core::ports::{Action, Actor, AuditEvent, By, Clock, Entropy, Origin};
+use ehi_core::ports::Entropy;
 use url::Url;
 
 use crate::Failure;
-use crate::app::Stores;
-use crate::config::Config;
-use crate::database::{Configured, Storage};
+use crate::database::Configured;
 use crate::log::say;
+use crate::people::{Change, list_clients};
 
-/// What to do with registrations. A running server goes by the changed file a second later.
+/// What to do with registrations, in the directory file or in the database, as the configuration
+/// says. A running server goes by a change a second later.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Register an app or a system
@@ -110,23 +109,23 @@ fn scope(text: &str) -> Result<Scope, String> {
 pub async fn run(command: ClientCommand) -> Result<(), Failure> {
     match command {
         ClientCommand::Add(arguments) => add(*arguments).await,
-        ClientCommand::List(config) => list(&config),
+        ClientCommand::List(config) => {
+            for client in list_clients(&config.read()?).await? {
+                say(&line(&client));
+            }
+            Ok(())
+        }
         ClientCommand::Remove(NamedArguments { config, id }) => {
-            let config = config.read()?;
-            let mut edit = open(&config)?;
-            edit.remove(&id)
-                .map_err(|error| Failure::new(error.to_string()))?;
-            save(edit, &config, Action::RemoveClient, &id).await?;
-            say(&format!("{id} is no longer registered."));
+            let said = format!("{id} is no longer registered.");
+            Change::RemoveClient(id).make(&config.read()?).await?;
+            say(&said);
             Ok(())
         }
         ClientCommand::RotateSecret(NamedArguments { config, id }) => {
-            let config = config.read()?;
-            let mut edit = open(&config)?;
             let (secret, hash) = new_secret()?;
-            edit.replace_secret(&id, &hash)
-                .map_err(|error| Failure::new(error.to_string()))?;
-            save(edit, &config, Action::RotateClientSecret, &id).await?;
+            Change::ReplaceSecret(id, hash)
+                .make(&config.read()?)
+                .await?;
             say("The old secret is worth nothing any more. The new one, shown this once:");
             say(secret.expose());
             Ok(())
@@ -137,12 +136,10 @@ pub async fn run(command: ClientCommand) -> Result<(), Failure> {
 async fn add(arguments: AddArguments) -> Result<(), Failure> {
     let NamedArguments { config, id } = &arguments.client;
     let config = config.read()?;
-    let mut edit = open(&config)?;
     let made = arguments.secret.then(new_secret).transpose()?;
     let (secret, hash) = made.unzip();
-    edit.add(&registration(&arguments, hash)?)
-        .map_err(|error| Failure::new(error.to_string()))?;
-    save(edit, &config, Action::AddClient, id).await?;
+    let client = registration(&arguments, hash)?;
+    Change::AddClient(Box::new(client)).make(&config).await?;
     say(&format!("{id} is registered."));
     if let Some(secret) = secret {
         say("Its secret, shown this once:");
@@ -167,6 +164,7 @@ fn registration(arguments: &AddArguments, hash: Option<String>) -> Result<Regist
     };
     Ok(Registration {
         id: arguments.client.id.clone(),
+        registration: Some(RegistrationId::from_random(SystemEntropy.bytes())),
         name: arguments.name.clone(),
         token_endpoint_auth_method: match (&hash, with_keys) {
             (Some(_), _) => AuthMethod::ClientSecretBasic,
@@ -202,15 +200,6 @@ fn read_jwks(file: &Path) -> Result<serde_json::Value, Failure> {
     serde_json::from_str(&text).map_err(|error| cannot(error.into()))
 }
 
-fn list(config: &Configured) -> Result<(), Failure> {
-    let directory = Directory::read(&config.read()?.directory)
-        .map_err(|error| Failure::because("the directory cannot be used", error))?;
-    for client in directory.clients() {
-        say(&line(client));
-    }
-    Ok(())
-}
-
 /// A client in one line.
 fn line(client: &Client) -> String {
     let Client {
@@ -221,45 +210,6 @@ fn line(client: &Client) -> String {
         ..
     } = client;
     format!("{id}\t{}\t{scopes}\t{name}", authentication.method())
-}
-
-fn open(config: &Config) -> Result<DirectoryEdit, Failure> {
-    DirectoryEdit::open(&config.directory)
-        .map_err(|error| Failure::because("the directory cannot be changed", error))
-}
-
-/// Writes the audit entry, then the file.
-async fn save(
-    edit: DirectoryEdit,
-    config: &Config,
-    action: Action,
-    id: &ClientId,
-) -> Result<(), Failure> {
-    record(config, action, Some(id)).await?;
-    edit.save().map_err(|error| {
-        Failure::because(format!("the registration of {id} stays as it was"), error)
-    })
-}
-
-/// Remembers what the operator is about to do.
-pub(crate) async fn record(
-    config: &Config,
-    action: Action,
-    client: Option<&ClientId>,
-) -> Result<(), Failure> {
-    let operator = By {
-        actor: Actor::Operator,
-        origin: Origin::default(),
-    };
-    let event = AuditEvent {
-        client: client.cloned(),
-        ..operator.did(action, SystemClock.now())
-    };
-    let storage = Storage::Database(config.database());
-    let stores = Stores::open(&storage, &config.data).await?;
-    (stores.audit.append(&event))
-        .await
-        .map_err(|error| Failure::because("the audit log cannot be written", error))
 }
 
 /// A secret, and the hash that is kept of it.

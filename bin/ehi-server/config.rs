@@ -24,6 +24,7 @@ use crate::app::Times;
 use crate::database::DatabaseUrl;
 use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
 use crate::files::{FilesPlace, FilesUrl};
+use crate::keys::{KeyPlace, KeysConfig};
 use crate::sources::SourceConfig;
 
 /// The whole file.
@@ -49,8 +50,15 @@ pub struct Config {
     pub(crate) presigned_downloads: Option<HumanDuration>,
     /// Where records come from; several systems become one.
     pub records: Vec<SourceConfig>,
-    /// The file of clients, staff and patients.
-    pub directory: PathBuf,
+    /// The file of clients, staff and patients; without it clients and staff are in the database.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
+    /// Where the keys are that sign access tokens.
+    #[serde(default)]
+    pub keys: KeysConfig,
+    /// The file with the secret that keys in the database are sealed by.
+    #[serde(default)]
+    pub key_secret: Option<PathBuf>,
     /// The identity provider patients log in at; passwords of the directory unless given.
     #[serde(default)]
     pub patient_login: Option<PatientLoginConfig>,
@@ -228,6 +236,12 @@ impl Config {
                 "public_url has to be https, since there is a certificate in [tls]",
             ));
         }
+        config.key_place()?;
+        if config.directory.is_none() && config.patient_login.is_none() {
+            return Err(Failure::new(
+                "no patient could log in: without a directory, clients and staff are in the database, and patients log in at an identity provider. Name it in [patient_login], or name a file of clients, staff and patients as directory",
+            ));
+        }
         Ok(config)
     }
 
@@ -244,6 +258,22 @@ impl Config {
     /// How apps fetch files that are there.
     pub fn downloads(&self, files: &FilesPlace) -> Result<Downloads, Failure> {
         files.downloads(self.presigned_downloads.map(|lifetime| lifetime.0))
+    }
+
+    /// Where the signing keys are.
+    pub fn key_place(&self) -> Result<KeyPlace, Failure> {
+        match (self.keys, &self.key_secret) {
+            (KeysConfig::Folder, None) => Ok(KeyPlace::Folder),
+            (KeysConfig::Folder, Some(_)) => Err(Failure::new(
+                "key_secret is for keys in the database: write keys = \"database\" as well, or take it out",
+            )),
+            (KeysConfig::Database, Some(file)) => {
+                Ok(KeyPlace::Database(self.database(), file.as_path().into()))
+            }
+            (KeysConfig::Database, None) => Err(Failure::new(
+                "keys = \"database\" needs key_secret, a file with the secret that the keys are sealed by, the same on each replica: 'ehi-server keys new-secret' prints one",
+            )),
+        }
     }
 
     /// How the listener deals with connections. Reads the certificate.
@@ -354,6 +384,16 @@ mod tests {
             );
             assert!(told(&without).contains(name), "{name}: {}", told(&without));
         }
+    }
+
+    #[test]
+    fn keys_in_the_database_need_a_secret_and_clients_there_an_identity_provider() {
+        assert!(told(&format!("keys = 'database'\n{WHOLE}")).contains("key_secret"));
+        assert!(told(&format!("key_secret = 'x'\n{WHOLE}")).contains("keys = \"database\""));
+        let both = format!("keys = 'database'\nkey_secret = 'x'\n{WHOLE}");
+        assert!(Config::parse(&both).is_ok());
+        let without = WHOLE.replace("directory = '/etc/ehi/directory.toml'", "");
+        assert!(told(&without).contains("[patient_login]"));
     }
 
     #[test]

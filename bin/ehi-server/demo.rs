@@ -27,6 +27,7 @@ use crate::config::origin;
 use crate::database::{DatabaseUrl, Storage};
 use crate::edge::RequestLimits;
 use crate::files::{FilesPlace, FilesUrl};
+use crate::keys::KeyPlace;
 use crate::log::say;
 use crate::{sample, start};
 
@@ -167,6 +168,7 @@ async fn run_on(
         stores: Stores::open(&storage, data).await?,
         files,
         downloads: Downloads::ByToken,
+        keys: KeyPlace::Folder,
         base: base.clone(),
         patient_login: Arc::new(PatientPicker::new(source.clone())),
         staff_login: directory.clone(),

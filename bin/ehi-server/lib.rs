@@ -8,7 +8,9 @@
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`database`]: where everything is kept, and migrations.
 //! - [`files`]: where files go, a folder or S3.
-//! - [`client`] and [`keys`]: registrations and signing keys, from the command line.
+//! - [`people`]: where clients and staff are, and how they are changed.
+//! - [`client`], [`staff`], [`directory`] and [`keys`]: clients, staff and signing keys, from the
+//!   command line.
 //! - [`audit`]: checks and exports the audit log.
 //! - [`sample`]: made-up records. [`password`]: hashes for the directory file.
 
@@ -19,6 +21,7 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod demo;
+pub mod directory;
 pub mod edge;
 pub mod engine;
 pub mod files;
@@ -26,9 +29,11 @@ pub mod keys;
 pub mod log;
 pub mod logins;
 pub mod password;
+pub mod people;
 pub mod sample;
 pub mod serve;
 pub mod sources;
+pub mod staff;
 pub mod start;
 pub mod worker;
 

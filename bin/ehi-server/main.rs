@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ehi_server::{
-    audit, backup, client, database, demo, keys, log, password, sample, serve, worker,
+    audit, backup, client, database, demo, directory, keys, log, password, sample, serve, staff,
+    worker,
 };
 
 /// A patient takes their whole health record out of a hospital's systems.
@@ -34,6 +35,12 @@ enum Command {
     /// Register apps and systems, and take that back
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Say who reviews exports and who reads the audit log
+    #[command(subcommand)]
+    Staff(staff::StaffCommand),
+    /// Move clients and staff from a directory file into the database
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Change the keys that sign access tokens
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -54,6 +61,8 @@ async fn main() -> ExitCode {
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Client(command) => client::run(command).await,
+        Command::Staff(command) => staff::run(command).await,
+        Command::Directory(command) => directory::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::HashPassword => password::run(),
     };

@@ -1,14 +1,20 @@
-//! `ehi-server hash-password`
+//! `ehi-server hash-password`, and passwords that are typed for other commands.
 
 use std::io::{self, BufRead};
 
-use ehi_adapters::directory::hash_password;
+use ehi_adapters::accounts::hash_password;
 
 use crate::Failure;
 use crate::log::say;
 
 /// Reads a password and prints its hash.
 pub fn run() -> Result<(), Failure> {
+    say(&read_hash()?);
+    Ok(())
+}
+
+/// Reads a password from standard input; its hash.
+pub(crate) fn read_hash() -> Result<String, Failure> {
     let mut line = String::new();
     io::stdin()
         .lock()
@@ -20,8 +26,6 @@ pub fn run() -> Result<(), Failure> {
             "a password needs at least 8 characters; type it on one line of standard input",
         ));
     }
-    let hash = hash_password(&password.to_owned().into())
-        .map_err(|error| Failure::because("the password could not be hashed", error))?;
-    say(&hash);
-    Ok(())
+    hash_password(&password.to_owned().into())
+        .map_err(|error| Failure::because("the password could not be hashed", error))
 }

@@ -1,17 +1,14 @@
 //! `ehi-server serve`
 
-use std::sync::Arc;
-
 use clap::Args;
-use ehi_adapters::directory::DirectoryFile;
 use ehi_adapters::http::router;
-use ehi_adapters::system::SystemClock;
 
 use crate::Failure;
 use crate::app::{Parts, Stores, wire};
 use crate::database::{Configured, Storage};
 use crate::files::FilesArgument;
 use crate::logins::Logins;
+use crate::people::People;
 use crate::{sources, start};
 
 /// How to run.
@@ -37,24 +34,18 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let files = config.files()?;
     let downloads = config.downloads(&files)?;
     let stores = Stores::open(&Storage::Database(config.database()), &config.data).await?;
-    let (clock, audit) = (Arc::new(SystemClock), stores.audit.clone());
-    let file = DirectoryFile::open(&config.directory, clock, audit)
-        .map_err(|error| Failure::because("the directory cannot be used", error))?;
-    if !file.current().await.has_clients() {
-        let file = config.directory.display();
-        let message = format!("{file} has no [[client]]: no app could ask for anything");
-        return Err(Failure::new(message));
-    }
-    let directory = Arc::new(file);
-    let logins = Logins::open(&config, &directory).await?;
+    let people = People::open(&config, stores.audit.clone()).await?;
+    people.check(&config).await?;
+    let logins = Logins::open(&config, &people).await?;
     let source = sources::open(&config.records).await?;
     let parts = Parts {
         stores,
         downloads,
         files,
+        keys: config.key_place()?,
         base: config.public_url.clone(),
         source,
-        clients: directory,
+        clients: people.clients(),
         patient_login: logins.patients,
         staff_login: logins.staff,
         staff_home: logins.staff_home,

@@ -180,6 +180,12 @@ async fn sweep(app: App, pause: Duration, mut stopped: watch::Receiver<bool>) {
                 "the sweep of grants failed"
             );
         }
+        if let Err(error) = app.staff.guard.sweep(app.exports.now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the sweep of wrong passwords failed"
+            );
+        }
         if let Err(error) = app.staff.sessions.sweep(app.exports.now()).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

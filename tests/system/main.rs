@@ -49,6 +49,7 @@ mod pages;
 mod parameters;
 mod process;
 mod records;
+mod replicas;
 mod s3;
 mod served;
 mod sessions;

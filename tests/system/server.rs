@@ -132,6 +132,15 @@ impl Server {
         Self::run(command, Data::Own(folder))
     }
 
+    /// One of several servers of one public URL, by a configuration in this folder, at this port.
+    pub fn replica(folder: &Path, config: &str, port: u16) -> Self {
+        let mut command = command();
+        command.args(["serve", "--config"]).arg(folder.join(config));
+        let mut server = Self::run(command, Data::Given(folder.to_owned()));
+        server.base.set_port(Some(port)).unwrap();
+        server
+    }
+
     /// A real server of Anna's record, by an `ehi.toml` with these lines on top.
     pub fn serve_with(lines: &str) -> Self {
         Self::serve_with_in(lines, &[])

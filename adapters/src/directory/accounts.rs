@@ -4,25 +4,14 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use argon2::password_hash::phc::PasswordHash;
 use ehi_core::ports::{Credentials, LoginError};
-use secrecy::ExposeSecret;
 
 use super::DirectoryError;
-use super::turns::{self, TURNS};
-
-/// Whether this is a hash that can be verified.
-pub(super) fn is_argon2id(hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
-}
+use crate::accounts::{is_argon2id, is_password};
 
 /// User names with their password hashes, and who each of them is.
 #[derive(Debug)]
-pub(super) struct Accounts<T> {
-    by_name: HashMap<String, (Arc<str>, T)>,
-    /// A hash nobody has the password of: an unknown name takes as long as a wrong password.
-    nobody: Arc<str>,
-}
+pub(super) struct Accounts<T>(HashMap<String, (Arc<str>, T)>);
 
 impl<T: Clone + Debug> Accounts<T> {
     pub(super) fn new(
@@ -40,39 +29,35 @@ impl<T: Clone + Debug> Accounts<T> {
                 return Err(DirectoryError::Twice(username));
             }
         }
-        Ok(Self {
-            by_name: accounts,
-            nobody: NOBODY.into(),
-        })
+        Ok(Self(accounts))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.0.is_empty()
+    }
+
+    /// Everybody, with the hash of their password.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&T, &str)> {
+        self.0.values().map(|(hash, who)| (who, &**hash))
     }
 
     /// All of them.
     pub(super) fn by_name(&self) -> &HashMap<String, (Arc<str>, T)> {
-        &self.by_name
+        &self.0
     }
 
     /// Who has this name, proven or not.
     pub(super) fn get(&self, username: &str) -> Option<&T> {
-        self.by_name.get(username).map(|(_, who)| who)
+        self.0.get(username).map(|(_, who)| who)
     }
 
     pub(super) async fn verify(&self, credentials: Credentials) -> Result<T, LoginError> {
-        let account = self.by_name.get(&credentials.username);
-        let hash = account.map_or(&self.nobody, |(hash, _)| hash).clone();
-        let matches = TURNS.take(move |blocks| {
-            let password = credentials.password.expose_secret().as_bytes();
-            turns::matches(password, &hash, blocks)
-        });
-        match (account, matches.await?) {
-            (Some((_, who)), true) => Ok(who.clone()),
+        let account = self.0.get(&credentials.username);
+        let hash = account.map(|(hash, _)| hash.clone());
+        let matches = is_password(hash, credentials.password).await?;
+        match account {
+            Some((_, who)) if matches => Ok(who.clone()),
             _ => Err(LoginError::Refused),
         }
     }
 }
-
-/// The hash of a random password that was thrown away, with this version's default parameters.
-pub(super) const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$ApPX4kuEwQgJ5IhMkk/2oQ$BpOlshzBA/diUvGIy8eXnItWU565jXhBnMvNjpZnjrc";

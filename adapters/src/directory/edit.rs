@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
-use ehi_core::auth::ClientId;
+use ehi_core::auth::{ClientId, StaffMember, StaffName};
 use tempfile::NamedTempFile;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 
-use super::{Directory, DirectoryError, Registration};
+use super::{Directory, DirectoryError, StaffEntry};
+use crate::accounts::{Refusal, Registration};
 
 /// A directory file that is about to be changed. Nobody else changes it meanwhile; those who read
 /// it see it as it was, until [`save`](Self::save).
@@ -34,21 +35,39 @@ pub enum EditError {
     /// An entry cannot be written as TOML.
     #[error("the entry cannot be written: {0}")]
     Entry(#[from] toml_edit::ser::Error),
-    /// Clients are there in another form than the one that can be changed.
-    #[error("the directory file has 'client' in another form than [[client]]: change it by hand")]
-    Form,
-    /// There is such a client already.
-    #[error("there is a client '{0}' already")]
-    Taken(ClientId),
-    /// There is no such client.
-    #[error("there is no client '{0}'")]
-    Unknown(ClientId),
-    /// The client has no secret.
-    #[error("client '{0}' has no secret: it authenticates in another way")]
-    NoSecret(ClientId),
+    /// Clients or staff are there in another form than the one that can be changed.
+    #[error("the directory file has '{0}' in another form than [[{0}]]: change it by hand")]
+    Form(&'static str),
+    /// It makes no sense with what is there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It would make no sense any more.
     #[error("the change would break the directory: {0}")]
     Broken(#[from] DirectoryError),
+}
+
+/// Which entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Client,
+    Staff,
+}
+
+impl Kind {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Staff => "staff",
+        }
+    }
+
+    /// The member that tells which one it is.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => "id",
+            Self::Staff => "username",
+        }
+    }
 }
 
 impl DirectoryEdit {
@@ -69,51 +88,101 @@ impl DirectoryEdit {
 
     /// Adds a client.
     pub fn add(&mut self, client: &Registration) -> Result<(), EditError> {
-        if self.find(&client.id)?.is_some() {
-            return Err(EditError::Taken(client.id.clone()));
+        if self.find(Kind::Client, client.id.as_str())?.is_some() {
+            return Err(Refusal::ClientTaken(client.id.clone()).into());
         }
-        let mut entry = toml_edit::ser::to_document(client)?.as_table().clone();
-        entry.decor_mut().set_prefix("\n");
-        let clients = self.document.entry("client");
-        let clients = clients.or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
-        clients
-            .as_array_of_tables_mut()
-            .ok_or(EditError::Form)?
-            .push(entry);
-        Ok(())
+        self.push(
+            Kind::Client,
+            toml_edit::ser::to_document(client)?.as_table().clone(),
+        )
     }
 
     /// Removes a client.
     pub fn remove(&mut self, id: &ClientId) -> Result<(), EditError> {
-        let (index, _) = self
-            .find(id)?
-            .ok_or_else(|| EditError::Unknown(id.clone()))?;
-        let clients = self.document.get_mut("client");
-        let clients = clients.and_then(Item::as_array_of_tables_mut);
-        clients.ok_or(EditError::Form)?.remove(index);
-        Ok(())
+        let found = self
+            .find(Kind::Client, id.as_str())?
+            .map(|(index, _)| index);
+        let index = found.ok_or_else(|| Refusal::NoClient(id.clone()))?;
+        self.take_out(Kind::Client, index)
     }
 
     /// Replaces the hash of a client's secret.
     pub fn replace_secret(&mut self, id: &ClientId, hash: &str) -> Result<(), EditError> {
-        let (_, client) = self
-            .find(id)?
-            .ok_or_else(|| EditError::Unknown(id.clone()))?;
+        let (_, client) =
+            (self.find(Kind::Client, id.as_str())?).ok_or_else(|| Refusal::NoClient(id.clone()))?;
         let secret = client.get_mut("secret_hash");
-        let secret = secret.ok_or_else(|| EditError::NoSecret(id.clone()))?;
+        let secret = secret.ok_or_else(|| Refusal::NoSecret(id.clone()))?;
         *secret = toml_edit::value(hash);
         Ok(())
     }
 
-    fn find(&mut self, id: &ClientId) -> Result<Option<(usize, &mut Table)>, EditError> {
-        let Some(clients) = self.document.get_mut("client") else {
+    /// Adds a member of staff with the hash of their password.
+    pub fn add_staff(&mut self, member: &StaffMember, hash: &str) -> Result<(), EditError> {
+        if self.find(Kind::Staff, member.name.as_str())?.is_some() {
+            return Err(Refusal::StaffTaken(member.name.clone()).into());
+        }
+        let entry = StaffEntry {
+            username: member.name.as_str().to_owned(),
+            password_hash: hash.to_owned(),
+            role: member.role,
+        };
+        self.push(
+            Kind::Staff,
+            toml_edit::ser::to_document(&entry)?.as_table().clone(),
+        )
+    }
+
+    /// Removes a member of staff.
+    pub fn remove_staff(&mut self, name: &StaffName) -> Result<(), EditError> {
+        let found = self
+            .find(Kind::Staff, name.as_str())?
+            .map(|(index, _)| index);
+        let index = found.ok_or_else(|| Refusal::NoStaff(name.clone()))?;
+        self.take_out(Kind::Staff, index)
+    }
+
+    /// Replaces the hash of a password of staff.
+    pub fn replace_password(&mut self, name: &StaffName, hash: &str) -> Result<(), EditError> {
+        let (_, member) = (self.find(Kind::Staff, name.as_str())?)
+            .ok_or_else(|| Refusal::NoStaff(name.clone()))?;
+        member.insert("password_hash", toml_edit::value(hash));
+        Ok(())
+    }
+
+    /// The entries of a kind; `None` where there are none.
+    fn entries(&mut self, kind: Kind) -> Result<Option<&mut ArrayOfTables>, EditError> {
+        let Some(entries) = self.document.get_mut(kind.key()) else {
             return Ok(None);
         };
-        let clients = clients.as_array_of_tables_mut().ok_or(EditError::Form)?;
-        let mut clients = clients.iter_mut().enumerate();
-        Ok(clients.find(|(_, client)| {
-            let own = client.get("id").and_then(Item::as_str);
-            own == Some(id.as_str())
+        let entries = entries.as_array_of_tables_mut();
+        entries.map(Some).ok_or(EditError::Form(kind.key()))
+    }
+
+    fn push(&mut self, kind: Kind, mut entry: Table) -> Result<(), EditError> {
+        entry.decor_mut().set_prefix("\n");
+        let entries = self.document.entry(kind.key());
+        let entries = entries.or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        entries
+            .as_array_of_tables_mut()
+            .ok_or(EditError::Form(kind.key()))?
+            .push(entry);
+        Ok(())
+    }
+
+    fn take_out(&mut self, kind: Kind, index: usize) -> Result<(), EditError> {
+        let entries = self.entries(kind)?;
+        entries.ok_or(EditError::Form(kind.key()))?.remove(index);
+        Ok(())
+    }
+
+    fn find(&mut self, kind: Kind, name: &str) -> Result<Option<(usize, &mut Table)>, EditError> {
+        let Some(entries) = self.entries(kind)? else {
+            return Ok(None);
+        };
+        let mut entries = entries.iter_mut().enumerate();
+        Ok(entries.find(|(_, entry)| {
+            let own = entry.get(kind.name()).and_then(Item::as_str);
+            own == Some(name)
         }))
     }
 

@@ -156,8 +156,8 @@ impl DirectoryFile {
                     client: Some(client),
                     ..event
                 },
-                Change::Staff(account) => AuditEvent {
-                    account: Some(account),
+                Change::Staff(name) => AuditEvent {
+                    staff: Some(name),
                     ..event
                 },
                 Change::Patient(patient) => AuditEvent {

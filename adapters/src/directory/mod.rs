@@ -28,13 +28,9 @@ mod accounts;
 mod changes;
 mod edit;
 mod live;
-mod registration;
-mod turns;
 
 use std::collections::HashMap;
 
-use argon2::Argon2;
-use argon2::password_hash::PasswordHasher;
 use async_trait::async_trait;
 use ehi_core::auth::{Client, ClientId, LoginAttempt, StaffMember, StaffName, StaffRole};
 use ehi_core::fhir::PatientId;
@@ -42,19 +38,21 @@ use ehi_core::ports::{
     ClientRegistry, Credentials, LoginError, PatientAnswer, PatientLogin, PatientPrompt, Proof,
     StaffAnswer, StaffLogin, StaffPrompt, Standing, StoreError,
 };
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use accounts::Accounts;
 
+use crate::accounts::{Mistake, Registration};
+
 pub use edit::{DirectoryEdit, EditError};
 pub use live::{DirectoryFile, DirectoryFileError};
-pub use registration::{AuthMethod, Lifetime, Mistake, Registration};
 
 /// Everybody the server knows by name.
 #[derive(Debug)]
 pub struct Directory {
     clients: HashMap<ClientId, Client>,
+    registrations: Vec<Registration>,
     secrets: Accounts<ClientId>,
     staff: Accounts<StaffMember>,
     patients: Accounts<PatientId>,
@@ -96,7 +94,7 @@ struct File {
     patient: Vec<PatientEntry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct StaffEntry {
     username: String,
@@ -121,6 +119,7 @@ impl Directory {
     /// Reads the text of a directory file.
     pub fn parse(text: &str) -> Result<Self, DirectoryError> {
         let file: File = toml::from_str(text)?;
+        let registrations = file.client.clone();
         let mut clients = HashMap::new();
         let mut secrets = Vec::new();
         for registration in file.client {
@@ -147,6 +146,7 @@ impl Directory {
             .map(|entry| (entry.username, entry.password_hash, entry.patient));
         Ok(Self {
             clients,
+            registrations,
             secrets: Accounts::new(secrets.into_iter())?,
             staff: Accounts::new(staff)?,
             patients: Accounts::new(patients)?,
@@ -158,6 +158,18 @@ impl Directory {
         let mut clients: Vec<_> = self.clients.values().collect();
         clients.sort_by(|one, other| one.id.cmp(&other.id));
         clients
+    }
+
+    /// Every client as it is written down, in the file's order.
+    pub fn registrations(&self) -> &[Registration] {
+        &self.registrations
+    }
+
+    /// Everybody who reviews, by name, with the hash of their password.
+    pub fn staff(&self) -> Vec<(&StaffMember, &str)> {
+        let mut staff: Vec<_> = self.staff.all().collect();
+        staff.sort_by(|(one, _), (other, _)| one.name.as_str().cmp(other.name.as_str()));
+        staff
     }
 
     /// Whether any client is registered.
@@ -230,13 +242,6 @@ impl PatientLogin for Directory {
             PatientAnswer::Picked(_) | PatientAnswer::Returned(_) => Err(LoginError::Refused),
         }
     }
-}
-
-/// The argon2id hash of a password, for the directory file.
-pub fn hash_password(password: &SecretString) -> Result<String, LoginError> {
-    let hash = Argon2::default().hash_password(password.expose_secret().as_bytes());
-    hash.map(|hash| hash.to_string())
-        .map_err(|error| LoginError::Unavailable(error.to_string().into()))
 }
 
 #[cfg(test)]

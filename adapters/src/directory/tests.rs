@@ -13,8 +13,8 @@ use ehi_core::auth::{
 use ehi_core::testkit::{FixedClock, RecordedAudit, at};
 use tempfile::TempDir;
 
-use super::accounts::NOBODY;
 use super::*;
+use crate::accounts::{NOBODY, Refusal, hash_password};
 
 fn directory() -> Directory {
     let hash = hash_password(&"right".to_owned().into()).unwrap();
@@ -389,13 +389,19 @@ fn an_edit_that_makes_no_sense_changes_nothing() {
     put(&path, &before);
     let mut edit = DirectoryEdit::open(&path).unwrap();
     let one = registration("id = 'one'\nname = 'Again'");
-    assert!(matches!(edit.add(&one), Err(EditError::Taken(_))));
+    assert!(matches!(
+        edit.add(&one),
+        Err(EditError::Refused(Refusal::ClientTaken(_)))
+    ));
     assert!(matches!(
         edit.remove(&id("none")),
-        Err(EditError::Unknown(_))
+        Err(EditError::Refused(Refusal::NoClient(_)))
     ));
     let none = edit.replace_secret(&id("one"), NOBODY);
-    assert!(matches!(none, Err(EditError::NoSecret(_))));
+    assert!(matches!(
+        none,
+        Err(EditError::Refused(Refusal::NoSecret(_)))
+    ));
     let bad = registration("id = 'bad'\nname = 'Bad'\nscopes = ['system/$ehi-export']");
     edit.add(&bad).unwrap();
     assert!(matches!(edit.save(), Err(EditError::Broken(_))));
@@ -403,5 +409,99 @@ fn an_edit_that_makes_no_sense_changes_nothing() {
 
     put(&path, "client = [{id = 'a', name = 'A'}]\n");
     let mut edit = DirectoryEdit::open(&path).unwrap();
-    assert!(matches!(edit.add(&one), Err(EditError::Form)));
+    assert!(matches!(edit.add(&one), Err(EditError::Form(_))));
+}
+
+/// The clients, staff and patients that the contract suites ask for.
+fn contract_file() -> String {
+    use ehi_core::testkit::contract::client_registry::SECRET;
+    use ehi_core::testkit::contract::logins::PASSWORD;
+    let hash = |password: &str| hash_password(&password.to_owned().into()).unwrap();
+    let person = |kind: &str, name: &str, more: &str| {
+        let hash = hash(&format!("{PASSWORD} {name}"));
+        format!("[[{kind}]]\nusername = '{name}'\npassword_hash = '{hash}'\n{more}\n")
+    };
+    let client = |id: &str, more: &str| {
+        format!(
+            "[[client]]\nid = '{id}'\nname = 'Test app'\nloopback = 'any'\nscopes = [{}]\n{more}\n",
+            Scope::ALL
+                .iter()
+                .filter(|scope| **scope != Scope::SystemEhiExport)
+                .map(|scope| format!("'{}'", scope.as_str()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    };
+    let secret = format!(
+        "token_endpoint_auth_method = 'client_secret_basic'\nsecret_hash = '{}'",
+        hash(SECRET)
+    );
+    client("test-app", "")
+        + &client("with-secret", &secret)
+        + &person("staff", "ada", "role = 'admin'")
+        + &person("staff", "bob", "")
+        + &person("patient", "grace", "patient = 'p-1'")
+}
+
+mod contract {
+    use super::*;
+
+    fn live() -> (DirectoryFile, TempDir) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("directory.toml");
+        fs::write(&path, contract_file()).unwrap();
+        let clock = Arc::new(FixedClock::at(at(0)));
+        (
+            DirectoryFile::open(&path, clock, Arc::new(RecordedAudit::default())).unwrap(),
+            folder,
+        )
+    }
+
+    ehi_core::client_registry_contract!(std::future::ready(live()));
+    ehi_core::client_secret_contract!(std::future::ready(live()));
+    ehi_core::staff_password_contract!(std::future::ready(live()));
+    ehi_core::patient_password_contract!(std::future::ready(live()));
+}
+
+#[test]
+fn staff_are_added_changed_and_removed_and_the_rest_of_the_file_stays() {
+    let (_folder, path) = file();
+    let before = ONE.replace("HASH", NOBODY);
+    put(&path, &before);
+    let name = |name: &str| StaffName::parse(name).unwrap();
+    let grace = StaffMember {
+        name: name("grace"),
+        role: StaffRole::Admin,
+    };
+    let mut edit = DirectoryEdit::open(&path).unwrap();
+    edit.add_staff(&grace, NOBODY).unwrap();
+    edit.save().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    for kept in ["# Apps, by hand.", "# the first", "# Staff."] {
+        assert!(text.contains(kept), "{kept} in {text}");
+    }
+    let directory = Directory::parse(&text).unwrap();
+    assert_eq!(directory.staff()[1], (&grace, NOBODY));
+
+    let fresh = hash_password(&"fresh".to_owned().into()).unwrap();
+    let mut edit = DirectoryEdit::open(&path).unwrap();
+    edit.replace_password(&grace.name, &fresh).unwrap();
+    edit.save().unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains(&fresh));
+
+    let mut edit = DirectoryEdit::open(&path).unwrap();
+    let taken = edit.add_staff(&grace, NOBODY);
+    assert!(matches!(
+        taken,
+        Err(EditError::Refused(Refusal::StaffTaken(_)))
+    ));
+    let unknown = edit.replace_password(&name("nobody"), NOBODY);
+    assert!(matches!(
+        unknown,
+        Err(EditError::Refused(Refusal::NoStaff(_)))
+    ));
+    edit.remove_staff(&grace.name).unwrap();
+    assert!(edit.remove_staff(&grace.name).is_err());
+    edit.save().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
 }

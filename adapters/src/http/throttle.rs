@@ -1,6 +1,7 @@
 //! Slows down clients that come too often: 429 with an honest `Retry-After` (RFC 6585 section 4).
 //!
-//! Kept by each server for itself: it protects the server, not a promise.
+//! Kept by each server for itself: it protects the process, not a promise. The waits after wrong
+//! passwords, which every replica shares, are [`LoginGuard`](ehi_core::auth::LoginGuard)'s.
 
 use std::collections::HashMap;
 use std::hash::Hash;

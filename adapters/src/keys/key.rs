@@ -30,9 +30,10 @@ impl std::fmt::Debug for Key {
 
 impl Key {
     /// A new key of 2048 bits, in PEM. Takes a while.
-    pub(super) fn make() -> Result<impl AsRef<[u8]>, KeyError> {
+    pub(super) fn make() -> Result<String, KeyError> {
         let key = PrivateKey::try_generate().map_err(unavailable)?;
-        key.to_pkcs8_pem(LineEnding::LF).map_err(unavailable)
+        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(unavailable)?;
+        Ok(pem.as_str().to_owned())
     }
 
     pub(super) fn from_pem(pem: &str) -> Result<Self, KeyError> {

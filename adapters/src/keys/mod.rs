@@ -1,118 +1,139 @@
-//! RSA keys that sign access tokens, kept in a folder.
+//! RSA keys that sign access tokens, kept in a folder or wherever else a
+//! [`KeyStore`](ehi_core::ports::KeyStore) keeps them.
 //!
 //! The newest key signs. The one before it is good as long as a token may live that it signed, so
 //! that nobody notices when keys are changed.
 
 mod folder;
 mod key;
+mod ring;
 
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ehi_core::ports::{Cause, Clock, KeyError, TokenKeys};
+use ehi_core::ports::{Cause, Clock, KeyError, KeyStamp, KeyStoreError, TokenKeys};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde_json::{Value, json};
 
-pub use folder::{KeyFolder, KeyState, ListedKey};
-use folder::{Ring, Stamp};
+pub use folder::KeyFolder;
+use ring::Ring;
+pub use ring::{KeyState, ListedKey, OlderKeys, SigningKeys};
 
 /// An access token of ours is below 2 KiB; nothing longer is even parsed.
 const LONGEST_TOKEN: usize = 8 << 10;
 
-/// How often the folder is looked at, while keys are used.
+/// How often it is looked whether keys have come or gone, while keys are used.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// RSA keys of 2048 bits that sign by RS256.
 ///
 /// A key's id is the thumbprint of RFC 7638, so it is the same after every restart. Keys that are
-/// [made](KeyFolder::rotate) while the server runs are used from about a second later.
+/// [made](SigningKeys::rotate) while the server runs are used from about a second later.
+#[derive(Debug)]
 pub struct RsaKeys {
-    folder: KeyFolder,
+    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
     validation: Validation,
+}
+
+/// The keys as they were at the last look.
+#[derive(Debug)]
+struct Watch {
+    keys: SigningKeys,
+    state: Mutex<State>,
+    /// Held by whoever looks.
+    looks: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
     ring: Arc<Ring>,
-    seen: Option<Stamp>,
+    seen: Option<KeyStamp>,
     looked: Timestamp,
-}
-
-impl std::fmt::Debug for RsaKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RsaKeys")
-            .field("folder", &self.folder)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
-
-/// When to look at the folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// When it was not looked at for a while.
-    NowAndThen,
-    /// At once: somebody knows a key that is not known here.
-    AtOnce,
+    /// How many looks have begun.
+    begun: u64,
 }
 
 impl RsaKeys {
-    /// Reads the keys from the folder. When there is none yet, makes one and keeps it there,
-    /// readable to the server's own user alone. `longest_token` is how long an access token may
-    /// live.
-    pub async fn open(
-        folder: &Path,
-        longest_token: Duration,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, KeyError> {
-        let folder = KeyFolder::new(folder, longest_token);
-        let opened = folder.clone();
-        // Making a key takes its time.
-        let opened = tokio::task::spawn_blocking(move || opened.open());
-        let (seen, ring) = opened.await.map_err(unavailable)??;
+    /// Reads the keys. When there is none yet, makes one.
+    pub async fn open(keys: SigningKeys, clock: Arc<dyn Clock>) -> Result<Self, KeyError> {
+        keys.begin().await?;
+        // The stamp first: a change in between is then noticed later.
+        let seen = keys.store().stamp().await.map_err(unavailable)?;
+        let ring = keys.read().await.map_err(unavailable)?;
         let mut validation = Validation::new(Algorithm::RS256);
         // Expiry and audience are the core's to judge, by its own clock.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
+        let state = State {
+            ring: Arc::new(ring),
+            seen: Some(seen),
+            looked: clock.now(),
+            begun: 0,
+        };
         Ok(Self {
-            state: Mutex::new(State {
-                ring: Arc::new(ring),
-                seen: Some(seen),
-                looked: clock.now(),
+            watch: Arc::new(Watch {
+                keys,
+                state: Mutex::new(state),
+                looks: tokio::sync::Mutex::default(),
             }),
-            folder,
             clock,
             validation,
         })
     }
 
-    fn ring(&self, look: Look) -> Arc<Ring> {
-        // A panic while the lock was held cannot leave the state half-changed.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
-        let early = state
-            .looked
-            .saturating_add(LOOK)
-            .is_ok_and(|next| now < next);
-        // A clock that was set back is no reason never to look again.
-        if look == Look::NowAndThen && early && now >= state.looked {
-            return state.ring.clone();
+    /// The keys, as they were a second ago at most.
+    async fn ring(&self) -> Arc<Ring> {
+        {
+            let now = self.clock.now();
+            let mut state = self.watch.state();
+            let early = state
+                .looked
+                .saturating_add(LOOK)
+                .is_ok_and(|next| now < next);
+            // A clock that was set back is no reason never to look again.
+            if early && now >= state.looked {
+                return state.ring.clone();
+            }
+            // Whoever comes meanwhile goes by what there is.
+            state.looked = now;
         }
-        state.looked = now;
-        let seen = self.folder.stamp().ok();
-        if seen != state.seen {
-            let read = self.folder.read();
+        self.look().await
+    }
+
+    /// The keys as they are now. The look outlives whoever asks: nobody who goes away again and
+    /// again keeps others from learning that a key was revoked.
+    async fn look(&self) -> Arc<Ring> {
+        let watch = self.watch.clone();
+        let looked = tokio::spawn(async move { watch.look().await }).await;
+        looked.unwrap_or_else(|_| self.watch.state().ring.clone())
+    }
+}
+
+impl Watch {
+    /// Those who ask at the same time share one look.
+    async fn look(&self) -> Arc<Ring> {
+        let asked = self.state().begun;
+        let _looking = self.looks.lock().await;
+        let before = {
+            let mut state = self.state();
+            if state.begun > asked {
+                // Somebody began to look after this was asked, and has looked by now.
+                return state.ring.clone();
+            }
+            state.begun += 1;
+            state.seen.clone()
+        };
+        let seen = self.keys.store().stamp().await.ok();
+        if seen != before {
+            let read = self.keys.read().await;
+            let mut state = self.state();
             // What could not be read may be readable at the next look, unchanged as it is. What is
             // no key is told once.
-            let unread = matches!(&read, Err(KeyError::Unavailable(cause)) if is_unread(cause));
-            if seen.is_none() || !unread {
+            if seen.is_none() || !matches!(read, Err(KeyStoreError::Unavailable(_))) {
                 state.seen = seen;
             }
             match read {
@@ -128,14 +149,19 @@ impl RsaKeys {
                 }
             }
         }
-        state.ring.clone()
+        self.state().ring.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held cannot leave the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl TokenKeys for RsaKeys {
     async fn sign(&self, claims: &Value) -> Result<String, KeyError> {
-        let ring = self.ring(Look::NowAndThen);
+        let ring = self.ring().await;
         let key = ring.newest();
         let mut header = Header::new(Algorithm::RS256);
         header.typ = Some("at+jwt".to_owned());
@@ -153,10 +179,10 @@ impl TokenKeys for RsaKeys {
         }
         let kid = header.kid.ok_or(KeyError::Invalid)?;
         let now = self.clock.now();
-        let mut ring = self.ring(Look::NowAndThen);
+        let mut ring = self.ring().await;
         if !ring.knows(&kid) {
             // Another replica may have signed with a key that is newer than our last look.
-            ring = self.ring(Look::AtOnce);
+            ring = self.look().await;
         }
         let key = ring.good(now).find(|key| key.kid() == kid);
         let key = key.ok_or(KeyError::Invalid)?;
@@ -168,16 +194,10 @@ impl TokenKeys for RsaKeys {
 
     async fn jwks(&self) -> Result<Value, KeyError> {
         let now = self.clock.now();
-        let ring = self.ring(Look::NowAndThen);
+        let ring = self.ring().await;
         let keys: Vec<_> = ring.good(now).map(|key| key.jwk().clone()).collect();
         Ok(json!({"keys": keys}))
     }
-}
-
-/// Whether this is trouble with reading, and not with what was read.
-fn is_unread(cause: &Cause) -> bool {
-    let error = cause.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
 }
 
 fn unavailable(error: impl Into<Cause>) -> KeyError {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -42,13 +43,13 @@ impl House {
     }
 
     async fn keys(&self) -> RsaKeys {
-        RsaKeys::open(&self.path, HOUR, self.clock.clone())
+        RsaKeys::open(self.folder(), self.clock.clone())
             .await
             .unwrap()
     }
 
-    fn folder(&self) -> KeyFolder {
-        KeyFolder::new(&self.path, HOUR)
+    fn folder(&self) -> SigningKeys {
+        SigningKeys::new(Arc::new(KeyFolder::new(&self.path)), HOUR)
     }
 }
 
@@ -152,7 +153,7 @@ async fn a_broken_key_file_is_an_error_and_is_not_replaced() {
     let house = House::new();
     fs::create_dir(&house.path).unwrap();
     fs::write(house.path.join(FILE), "nonsense").unwrap();
-    let opened = RsaKeys::open(&house.path, HOUR, house.clock.clone()).await;
+    let opened = RsaKeys::open(house.folder(), house.clock.clone()).await;
     assert!(matches!(opened, Err(KeyError::Unavailable(_))));
     let kept = fs::read_to_string(house.path.join(FILE)).unwrap();
     assert_eq!(kept, "nonsense");
@@ -164,7 +165,11 @@ async fn a_new_key_signs_while_the_tokens_of_the_old_one_are_good_to_their_end()
     let keys = house.keys().await;
     let old = keys.sign(&claims()).await.unwrap();
     house.clock.set(at(100));
-    let fresh = house.folder().rotate(at(100)).unwrap();
+    let fresh = house
+        .folder()
+        .rotate(at(100), OlderKeys::Verify)
+        .await
+        .unwrap();
     let new = keys.sign(&claims()).await.unwrap();
     assert_eq!(kid(&new), fresh);
     assert_ne!(kid(&old), fresh);
@@ -184,7 +189,11 @@ async fn a_new_key_signs_while_the_tokens_of_the_old_one_are_good_to_their_end()
 async fn a_running_server_looks_for_new_keys_once_a_second_or_when_one_is_needed() {
     let house = House::new();
     let (one, two) = (house.keys().await, house.keys().await);
-    let fresh = house.folder().rotate(at(0)).unwrap();
+    let fresh = house
+        .folder()
+        .rotate(at(0), OlderKeys::Verify)
+        .await
+        .unwrap();
     let early = one.sign(&claims()).await.unwrap();
     assert_ne!(kid(&early), fresh, "not looked at yet");
     house.clock.set(at(1));
@@ -192,7 +201,11 @@ async fn a_running_server_looks_for_new_keys_once_a_second_or_when_one_is_needed
     assert_eq!(kid(&new), fresh);
     // The other has looked within this second as well, and then another key comes.
     assert_eq!(kid(&two.sign(&claims()).await.unwrap()), fresh);
-    house.folder().rotate(at(1)).unwrap();
+    house
+        .folder()
+        .rotate(at(1), OlderKeys::Verify)
+        .await
+        .unwrap();
     house.clock.set(at(2));
     let newest = one.sign(&claims()).await.unwrap();
     house.clock.set(at(1));
@@ -239,28 +252,69 @@ async fn keys_are_listed_and_deleted_once_they_have_had_their_day() {
     let house = House::new();
     house.keys().await;
     let folder = house.folder();
-    let states = |now| {
-        let listed = folder.list(now).unwrap().into_iter();
+    let states = async |now| {
+        let listed = folder.list(now).await.unwrap().into_iter();
         listed.map(|key| (key.made, key.state)).collect::<Vec<_>>()
     };
-    assert_eq!(states(at(0)), [(None, KeyState::Signs)]);
-    folder.rotate(at(0)).unwrap();
+    assert_eq!(states(at(0)).await, [(None, KeyState::Signs)]);
+    folder.rotate(at(0), OlderKeys::Verify).await.unwrap();
     // The clock was set back: the new key is the newest all the same.
-    folder.rotate(at(-50)).unwrap();
+    folder.rotate(at(-50), OlderKeys::Verify).await.unwrap();
     let until = |made| KeyState::VerifiesUntil(at(made + OVERLAP));
     let expected = [
         (None, until(0)),
         (Some(at(0)), until(1)),
         (Some(at(1)), KeyState::Signs),
     ];
-    assert_eq!(states(at(5)), expected);
-    assert_eq!(states(at(OVERLAP))[0].1, KeyState::Retired);
-    folder.rotate(at(OVERLAP)).unwrap();
+    assert_eq!(states(at(5)).await, expected);
+    assert_eq!(states(at(OVERLAP)).await[0].1, KeyState::Retired);
+    folder.rotate(at(OVERLAP), OlderKeys::Verify).await.unwrap();
     let expected = [
         (Some(at(0)), until(1)),
         (Some(at(1)), until(OVERLAP)),
         (Some(at(OVERLAP)), KeyState::Signs),
     ];
-    assert_eq!(states(at(OVERLAP)), expected);
+    assert_eq!(states(at(OVERLAP)).await, expected);
     assert!(!house.path.join(FILE).exists());
 }
+
+#[tokio::test]
+async fn keys_that_are_revoked_verify_nothing_within_a_second() {
+    let house = House::new();
+    let keys = house.keys().await;
+    let leaked = keys.sign(&claims()).await.unwrap();
+    (house.folder())
+        .rotate(at(0), OlderKeys::Verify)
+        .await
+        .unwrap();
+    house.clock.set(at(1));
+    let second = keys.sign(&claims()).await.unwrap();
+    assert!(keys.verify(&leaked).await.is_ok());
+    let fresh = (house.folder())
+        .rotate(at(1), OlderKeys::Revoked)
+        .await
+        .unwrap();
+    house.clock.set(at(2));
+    for token in [&leaked, &second] {
+        let verified = keys.verify(token).await;
+        assert!(matches!(verified, Err(KeyError::Invalid)), "{verified:?}");
+    }
+    let new = keys.sign(&claims()).await.unwrap();
+    assert_eq!(kid(&new), fresh);
+    assert_eq!(published(&keys).await, [fresh]);
+    assert_eq!(house.folder().list(at(2)).await.unwrap().len(), 1);
+}
+
+fn fresh_folder() -> (KeyFolder, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (KeyFolder::new(&folder.path().join("keys")), folder)
+}
+
+ehi_core::key_store_contract!(std::future::ready(fresh_folder()));
+
+async fn fresh_keys() -> (RsaKeys, House) {
+    let house = House::new();
+    (house.keys().await, house)
+}
+
+ehi_core::token_keys_contract!(fresh_keys());

@@ -32,3 +32,15 @@ impl ClientRegistry for MemoryClients {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ehi_core::testkit::contract::client_registry::client;
+
+    use super::*;
+
+    ehi_core::client_registry_contract!(std::future::ready((
+        MemoryClients::from_iter([client()]),
+        ()
+    )));
+}

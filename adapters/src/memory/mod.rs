@@ -4,6 +4,7 @@ mod audit;
 mod clients;
 mod files;
 mod grants;
+mod guesses;
 mod jobs;
 mod sessions;
 
@@ -13,6 +14,7 @@ pub use audit::{LoggedAudit, MemoryAudit};
 pub use clients::MemoryClients;
 pub use files::MemoryFiles;
 pub use grants::MemoryGrants;
+pub use guesses::MemoryGuesses;
 pub use jobs::MemoryJobs;
 pub use sessions::MemorySessions;
 

@@ -5,22 +5,36 @@
 //! | `database` | the connections, the schema and its migrations, who tells of changes |
 //! | `backup` | a copy of a database that is in use |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
+//! | `guesses` | wrong passwords |
+//! | `keys` | the keys that sign tokens, sealed |
+//! | `clients`, `staff` | who may ask, and who reviews |
+//! | `registry` | changes of both |
 //!
 //! The two databases understand the same statements; where they do not, [`Dialect`] says how.
 
 mod audit;
 mod backup;
+mod clients;
 mod database;
 mod grants;
+mod guesses;
 mod jobs;
+mod keys;
+mod registry;
 mod sessions;
+mod staff;
 
 pub use audit::SqlAudit;
 pub use backup::CopyError;
+pub use clients::SqlClients;
 pub use database::{Database, DatabaseError, DatabaseLimits, Dialect};
 pub use grants::SqlGrants;
+pub use guesses::SqlGuesses;
 pub use jobs::SqlJobs;
+pub use keys::{KeySecret, NoKeySecret, SqlKeys};
+pub use registry::{RegistryError, take_over};
 pub use sessions::SqlSessions;
+pub use staff::SqlStaff;
 
 use ehi_core::ports::StoreError;
 use jiff::Timestamp;

@@ -4,9 +4,13 @@ mod listening;
 mod older;
 mod plans;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ehi_core::auth::{StaffMember, StaffName, StaffRole};
 use tempfile::TempDir;
 
 use super::*;
+use crate::accounts::{AuthMethod, Refusal, Registration, hash_password};
 use crate::testing::TestDatabase;
 
 /// An empty SQLite file.
@@ -30,6 +34,163 @@ fn limits() -> DatabaseLimits {
         patience: std::time::Duration::from_mins(2),
         ..DatabaseLimits::default()
     }
+}
+
+fn secret(byte: u8) -> KeySecret {
+    KeySecret::parse(&KeySecret::write([byte; 32])).unwrap()
+}
+
+async fn sealed(database: &Database) {
+    use ehi_core::ports::{KeyAge, KeyStore, KeyStoreError, StoredKey};
+    let keys = SqlKeys::new(database, secret(1));
+    for made in [0, 7] {
+        let key = StoredKey {
+            made: KeyAge(made),
+            pem: format!("the private key {made}").into(),
+        };
+        keys.keep(&key).await.unwrap();
+    }
+    let rows = sqlx::query_scalar::<_, String>("SELECT wrapped FROM signing_keys ORDER BY made");
+    let rows = rows.fetch_all(database.pool()).await.unwrap();
+    for row in &rows {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(row).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("private key"));
+    }
+    let damaged = async |keys: &SqlKeys| {
+        let read = keys.all().await;
+        assert!(matches!(read, Err(KeyStoreError::Damaged(_))), "{read:?}");
+    };
+    damaged(&SqlKeys::new(database, secret(2))).await;
+    // A sealed key in the place of another is none.
+    let moved = sqlx::query("UPDATE signing_keys SET wrapped = $1 WHERE made = 7");
+    moved
+        .bind(rows[0].clone())
+        .execute(database.pool())
+        .await
+        .unwrap();
+    damaged(&keys).await;
+    for bad in ["", "AAAA", "not base64"] {
+        assert!(KeySecret::parse(&bad.to_owned().into()).is_err(), "{bad}");
+    }
+}
+
+/// The clients that the contract suites ask for.
+fn registrations() -> [Registration; 2] {
+    use ehi_core::auth::{Introspects, LoopbackRedirects};
+    use ehi_core::testkit::contract::client_registry::{SECRET, client, client_with_secret};
+    let hash = hash_password(&SECRET.to_owned().into()).unwrap();
+    [(client(), None), (client_with_secret(), Some(hash))].map(|(client, hash)| Registration {
+        id: client.id,
+        registration: None,
+        name: client.name,
+        token_endpoint_auth_method: match hash {
+            None => AuthMethod::None,
+            Some(_) => AuthMethod::ClientSecretBasic,
+        },
+        secret_hash: hash,
+        jwks: None,
+        jwks_uri: None,
+        redirect_uris: Vec::new(),
+        return_urls: Vec::new(),
+        loopback: LoopbackRedirects::Any,
+        scopes: client.scopes,
+        access_token_lifetime: None,
+        refresh_token_lifetime: None,
+        introspects: Introspects::Own,
+        quirks: Vec::new(),
+    })
+}
+
+/// The staff that the contract suites ask for.
+fn members() -> [(StaffMember, String); 2] {
+    use ehi_core::testkit::contract::logins::PASSWORD;
+    [("ada", StaffRole::Admin), ("bob", StaffRole::Reviewer)].map(|(name, role)| {
+        let hash = hash_password(&format!("{PASSWORD} {name}").into()).unwrap();
+        let name = StaffName::proven(name);
+        (StaffMember { name, role }, hash)
+    })
+}
+
+async fn changes(database: &Database) {
+    use std::slice::from_ref;
+
+    use ehi_core::ports::{ClientRegistry, StaffLogin, Standing};
+    let [first, second] = registrations();
+    let [(ada, hash), (bob, _)] = members();
+    let (clients, staff) = (SqlClients::new(database), SqlStaff::new(database));
+    take_over(database, from_ref(&first), &[(&ada, &hash)])
+        .await
+        .unwrap();
+    // One that is there already, and nobody of the others is taken.
+    let again = take_over(database, from_ref(&second), &[(&bob, &hash), (&ada, &hash)]).await;
+    assert!(matches!(
+        again,
+        Err(RegistryError::Refused(Refusal::StaffTaken(_)))
+    ));
+    assert_eq!(clients.list().await.unwrap().len(), 1);
+    assert_eq!(staff.list().await.unwrap(), from_ref(&ada));
+    let taken = clients.add(&first).await;
+    assert!(matches!(
+        taken,
+        Err(RegistryError::Refused(Refusal::ClientTaken(_)))
+    ));
+    let none = clients.replace_secret(&first.id, &hash).await;
+    assert!(matches!(
+        none,
+        Err(RegistryError::Refused(Refusal::NoSecret(_)))
+    ));
+    let unhashed = staff.add(&bob, "plain").await;
+    assert!(matches!(unhashed, Err(RegistryError::PasswordHash(_))));
+    let mistaken = Registration {
+        secret_hash: None,
+        ..second.clone()
+    };
+    let mistaken = clients.add(&mistaken).await;
+    assert!(matches!(mistaken, Err(RegistryError::Client { .. })));
+
+    clients.add(&second).await.unwrap();
+    let fresh = hash_password(&"fresh".to_owned().into()).unwrap();
+    clients.replace_secret(&second.id, &fresh).await.unwrap();
+    let secret = "fresh".to_owned().into();
+    let verified = clients.verify_secret(&second.id, &secret).await;
+    assert!(verified.unwrap());
+    clients.remove(&second.id).await.unwrap();
+    assert!(clients.client(&second.id).await.unwrap().is_none());
+    assert!(clients.remove(&second.id).await.is_err());
+    staff.remove(&ada.name).await.unwrap();
+    assert_eq!(staff.standing(&ada.name).await.unwrap(), Standing::Gone);
+    assert!(staff.replace_password(&ada.name, &fresh).await.is_err());
+}
+
+async fn bounded(database: &Database) {
+    use ehi_core::auth::{Account, Attempt, Door, Patience, Turn, Verdict};
+    use ehi_core::ports::GuessStore;
+    use ehi_core::testkit::at;
+    let store = SqlGuesses::of_at_most(database, 20);
+    let attempt = |name: &str| Attempt {
+        account: Account::of(Door::Staff, name),
+        place: None,
+    };
+    let begin = async |name: &str| {
+        let attempt = attempt(name);
+        let begun = store.begin(&attempt, Patience::default(), at(0));
+        begun.await.unwrap()
+    };
+    begin("ada").await;
+    store.end(attempt("ada"), Verdict::Right).await.unwrap();
+    for _ in 0..5 {
+        begin("guessed").await;
+    }
+    for number in 0..50 {
+        begin(&format!("nobody {number}")).await;
+    }
+    store.sweep(at(1)).await.unwrap();
+    let count = |of: &'static str| sqlx::query_scalar::<_, i64>(of).fetch_one(database.pool());
+    let rows = count("SELECT count(*) FROM guesses").await.unwrap();
+    assert_eq!(rows, 20);
+    let owners = count("SELECT count(*) FROM guesses WHERE owners = 1");
+    assert_eq!(owners.await.unwrap(), 1, "it is what is worth keeping");
+    assert!(matches!(begin("guessed").await, Turn::Wait(_)));
 }
 
 macro_rules! on {
@@ -57,6 +218,57 @@ macro_rules! on {
                 (SqlAudit::new(&database), (database, kept))
             }
 
+            async fn guesses() -> (SqlGuesses, impl Sized) {
+                let (database, kept) = super::$database().await;
+                (SqlGuesses::new(&database), (database, kept))
+            }
+
+            #[tokio::test]
+            async fn guesses_are_bounded_whatever_is_typed() {
+                let (database, _kept) = super::$database().await;
+                bounded(&database).await;
+            }
+
+            async fn keys() -> (SqlKeys, impl Sized) {
+                let (database, kept) = super::$database().await;
+                (SqlKeys::new(&database, secret(1)), (database, kept))
+            }
+
+            async fn clients() -> (SqlClients, impl Sized) {
+                let (database, kept) = super::$database().await;
+                let clients = SqlClients::new(&database);
+                for client in registrations() {
+                    clients.add(&client).await.unwrap();
+                }
+                (clients, (database, kept))
+            }
+
+            async fn staff() -> (SqlStaff, impl Sized) {
+                let (database, kept) = super::$database().await;
+                let staff = SqlStaff::new(&database);
+                for (member, hash) in members() {
+                    staff.add(&member, &hash).await.unwrap();
+                }
+                (staff, (database, kept))
+            }
+
+            #[tokio::test]
+            async fn keys_are_sealed_by_a_secret_that_the_database_does_not_hold() {
+                let (database, _kept) = super::$database().await;
+                sealed(&database).await;
+            }
+
+            #[tokio::test]
+            async fn clients_and_staff_change_for_everybody_at_once_or_not_at_all() {
+                let (database, _kept) = super::$database().await;
+                changes(&database).await;
+            }
+
+            ehi_core::key_store_contract!(keys());
+            ehi_core::client_registry_contract!(clients());
+            ehi_core::client_secret_contract!(clients());
+            ehi_core::staff_password_contract!(staff());
+            ehi_core::guess_store_contract!(guesses());
             ehi_core::job_store_contract!(jobs());
             ehi_core::grant_store_contract!(grants());
             ehi_core::session_store_contract!(sessions());

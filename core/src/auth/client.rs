@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
+use uuid::Uuid;
 
 use super::{ClientKeySet, Scope, Scopes};
+use crate::ports::random_uuid;
 
 /// The id of a registered client: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,11 +48,26 @@ impl From<ClientId> for String {
     }
 }
 
+/// One registration of a client. A client that was removed and is registered again under the same
+/// id has another one, and nothing that was authorized before is worth anything to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RegistrationId(pub Uuid);
+
+impl RegistrationId {
+    /// A new one from randomness.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(random_uuid(bytes))
+    }
+}
+
 /// A registered client. Whatever it authenticates by, a code needs PKCE as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// Its id.
     pub id: ClientId,
+    /// Its registration; `None` where that was written by hand and names none.
+    pub registration: Option<RegistrationId>,
     /// What the patient knows it by.
     pub name: String,
     /// How it proves that it is itself.

@@ -2,17 +2,15 @@
 //!
 //! Source: OWASP ASVS 4, V2.2.1 (anti-automation).
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::Network;
-use crate::ports::LoginError;
+use super::{Network, SessionError};
+use crate::ports::{GuessStore, LoginError, StoreError};
 
 /// How patient a [`LoginGuard`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,44 +38,70 @@ impl Default for Patience {
 }
 
 /// After this time without another wrong password all is forgotten.
-const MEMORY: Duration = Duration::from_mins(30);
+pub const REMEMBER_GUESSES: Duration = Duration::from_mins(30);
 
-/// How many accounts and places are remembered.
-const ENTRIES: usize = 20_000;
+/// How long it is remembered that an account's owner logged in at a place, without another login.
+pub const REMEMBER_OWNERS: Duration = Duration::from_hours(24 * 90);
 
 /// Makes guessing passwords slow.
 ///
 /// After some wrong passwords for an account, the next attempt from the same place has to wait: one
 /// second, two, four and so on up to a minute. Many places that guess together make one another wait
 /// too, a few seconds at most; a place that has not guessed yet, or where the account's owner
-/// logged in before, never waits for what others do. So an account can never be locked from outside. Unknown accounts are treated like
-/// known ones. Kept in memory by each server for itself, of bounded size.
-#[derive(Debug)]
+/// logged in before, never waits for what others do. So an account can never be locked from outside.
+/// Unknown accounts are treated like known ones. What was guessed is in a [`GuessStore`], so that
+/// guessing at many replicas is no faster than at one.
+#[derive(Debug, Clone)]
 pub struct LoginGuard {
+    door: Door,
     patience: Patience,
-    seen: Mutex<Seen>,
+    guesses: Arc<dyn GuessStore>,
 }
 
-#[derive(Debug, Default)]
-struct Seen {
-    here: HashMap<(Account, Option<Network>), Record>,
-    everywhere: HashMap<Account, Record>,
+/// Where somebody logs in: a patient and a member of staff of one name are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The patients' login.
+    Patients,
+    /// That of staff.
+    Staff,
 }
 
 /// A user name that somebody typed, as its hash: of bounded size, and whether or not it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Account([u8; 32]);
+pub struct Account([u8; 32]);
 
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    wrong: u32,
-    last: Timestamp,
-    /// Whether the owner logged in here.
-    owners: bool,
+impl Account {
+    /// The account of this name behind this door.
+    pub fn of(door: Door, username: &str) -> Self {
+        let door: &[u8] = match door {
+            Door::Patients => b"patient\0",
+            Door::Staff => b"staff\0",
+        };
+        let digest = Sha256::new().chain_update(door).chain_update(username);
+        Self(digest.finalize().into())
+    }
+
+    /// The hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
-impl Record {
-    fn new(now: Timestamp) -> Self {
+/// What is remembered of an account at one place, or at all places together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guesses {
+    /// Wrong passwords, and those that nobody has judged yet.
+    pub wrong: u32,
+    /// When the last one came.
+    pub last: Timestamp,
+    /// Whether the owner logged in here.
+    pub owners: bool,
+}
+
+impl Guesses {
+    /// Nothing yet.
+    pub fn none(now: Timestamp) -> Self {
         Self {
             wrong: 0,
             last: now,
@@ -94,9 +118,87 @@ impl Record {
         (!left.is_zero()).then_some(left)
     }
 
-    fn is_old(&self, now: Timestamp) -> bool {
-        Duration::try_from(now.duration_since(self.last)).is_ok_and(|age| age > MEMORY)
+    /// Whether it has had its day.
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        self.is_older_than(REMEMBER_GUESSES, now)
     }
+
+    /// Whether nothing of it needs to be kept.
+    pub fn may_go(&self, now: Timestamp) -> bool {
+        let kept = if self.owners {
+            REMEMBER_OWNERS
+        } else {
+            REMEMBER_GUESSES
+        };
+        self.is_older_than(kept, now)
+    }
+
+    fn is_older_than(&self, span: Duration, now: Timestamp) -> bool {
+        Duration::try_from(now.duration_since(self.last)).is_ok_and(|age| age > span)
+    }
+}
+
+/// What is remembered of an account where an attempt comes from, and of all places together. What
+/// a [`GuessStore`] does with it, it does here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Where the attempt comes from.
+    pub here: Guesses,
+    /// All places together.
+    pub everywhere: Guesses,
+}
+
+impl Tally {
+    /// Counts an attempt as wrong, unless it has to wait.
+    pub fn begin(&mut self, patience: Patience, now: Timestamp) -> Turn {
+        for guesses in [&mut self.here, &mut self.everywhere] {
+            if guesses.is_old(now) {
+                guesses.wrong = 0;
+            }
+        }
+        let (here, everywhere) = (&self.here, &self.everywhere);
+        let wait = here.wait(patience.free, patience.longest, now).or_else(|| {
+            // What others guess elsewhere is no reason to keep out who did not guess here: it may
+            // be the owner.
+            let guessed_here = !here.owners && here.wrong > 0;
+            let (free, longest) = (patience.free_everywhere, patience.longest_everywhere);
+            everywhere.wait(free, longest, now).filter(|_| guessed_here)
+        });
+        if let Some(wait) = wait {
+            return Turn::Wait(wait);
+        }
+        for guesses in [&mut self.here, &mut self.everywhere] {
+            guesses.wrong = guesses.wrong.saturating_add(1);
+            guesses.last = now;
+        }
+        Turn::Now
+    }
+
+    /// Makes good what was counted, unless it was wrong.
+    pub fn end(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Wrong => {}
+            Verdict::Right => {
+                self.here.wrong = 0;
+                self.here.owners = true;
+                self.everywhere.wrong = 0;
+            }
+            Verdict::Undecided => {
+                for guesses in [&mut self.here, &mut self.everywhere] {
+                    guesses.wrong = guesses.wrong.saturating_sub(1);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an attempt may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It may, and was counted.
+    Now,
+    /// Not before this time is over.
+    Wait(Duration),
 }
 
 /// An attempt to log in that may go on. It counts as wrong until it turned out right, so that many
@@ -104,8 +206,10 @@ impl Record {
 #[derive(Debug)]
 #[must_use = "what becomes of it has to be told"]
 pub struct Attempt {
-    account: Account,
-    place: Option<Network>,
+    /// For which account.
+    pub account: Account,
+    /// From where, as far as that is known.
+    pub place: Option<Network>,
 }
 
 /// How an attempt turned out.
@@ -130,106 +234,45 @@ impl Verdict {
     }
 }
 
-impl Default for LoginGuard {
-    fn default() -> Self {
-        Self::new(Patience::default())
-    }
-}
-
 impl LoginGuard {
-    /// A guard who saw nothing yet.
-    pub fn new(patience: Patience) -> Self {
+    /// A guard at this door, who remembers by this store.
+    pub fn new(door: Door, patience: Patience, guesses: Arc<dyn GuessStore>) -> Self {
         Self {
+            door,
             patience,
-            seen: Mutex::default(),
+            guesses,
         }
     }
 
-    /// Before a password is checked. The error is how long to wait first.
-    pub fn begin(
+    /// Before a password is checked. Whoever has to wait is told [how long](SessionError::TooMany).
+    pub async fn begin(
         &self,
         username: &str,
         address: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Attempt, Duration> {
-        let account = Account(Sha256::digest(username).into());
-        let place = address.map(Network::site);
-        let mut seen = self.seen();
-        make_room(&mut seen.here, now);
-        make_room(&mut seen.everywhere, now);
-        let Seen { here, everywhere } = &mut *seen;
-        let mine = here.entry((account, place)).or_insert(Record::new(now));
-        let all = everywhere.entry(account).or_insert(Record::new(now));
-        for record in [&mut *mine, &mut *all] {
-            if record.is_old(now) {
-                record.wrong = 0;
-            }
+    ) -> Result<Attempt, SessionError> {
+        let attempt = Attempt {
+            account: Account::of(self.door, username),
+            place: address.map(Network::site),
+        };
+        match self.guesses.begin(&attempt, self.patience, now).await? {
+            Turn::Now => Ok(attempt),
+            Turn::Wait(wait) => Err(SessionError::TooMany(wait)),
         }
-        let patience = self.patience;
-        let wait = mine.wait(patience.free, patience.longest, now).or_else(|| {
-            // What others guess elsewhere is no reason to keep out who did not guess here: it may
-            // be the owner.
-            let guessed_here = !mine.owners && mine.wrong > 0;
-            let wait = all.wait(patience.free_everywhere, patience.longest_everywhere, now);
-            wait.filter(|_| guessed_here)
-        });
-        if let Some(wait) = wait {
-            return Err(wait);
-        }
-        for record in [mine, all] {
-            record.wrong = record.wrong.saturating_add(1);
-            record.last = now;
-        }
-        Ok(Attempt { account, place })
     }
 
     /// After the password was checked.
-    #[expect(clippy::needless_pass_by_value, reason = "an attempt ends once")]
-    pub fn end(&self, attempt: Attempt, verdict: Verdict) {
-        let mut seen = self.seen();
-        let Attempt { account, place } = attempt;
+    pub async fn end(&self, attempt: Attempt, verdict: Verdict) -> Result<(), StoreError> {
         match verdict {
-            Verdict::Wrong => {}
-            Verdict::Right => {
-                if let Some(record) = seen.here.get_mut(&(account, place)) {
-                    record.wrong = 0;
-                    record.owners = true;
-                }
-                seen.everywhere.remove(&account);
-            }
-            Verdict::Undecided => {
-                let Seen { here, everywhere } = &mut *seen;
-                let records = [
-                    here.get_mut(&(account, place)),
-                    everywhere.get_mut(&account),
-                ];
-                for record in records.into_iter().flatten() {
-                    record.wrong = record.wrong.saturating_sub(1);
-                }
-            }
+            // It was counted so from the beginning.
+            Verdict::Wrong => Ok(()),
+            Verdict::Right | Verdict::Undecided => self.guesses.end(attempt, verdict).await,
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Makes room once there is none: first what is old goes, then what says little, then all.
-fn make_room<K: Eq + Hash>(records: &mut HashMap<K, Record>, now: Timestamp) {
-    if records.len() < ENTRIES {
-        return;
-    }
-    let keep: [&dyn Fn(&Record) -> bool; 3] = [
-        &|record| record.owners || !record.is_old(now),
-        &|record| record.owners || record.wrong > 2,
-        &|_| false,
-    ];
-    for keep in keep {
-        records.retain(|_, record| keep(record));
-        if records.len() <= ENTRIES / 4 * 3 {
-            return;
-        }
+    /// Forgets what is old.
+    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.guesses.sweep(now).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::service::{bad_client, bad_grant, by, down, unavailable};
 use super::token::{Claims, invalid, required};
 use super::{
     AuthorizationServer, Client, ClientAuthentication, ClientCredentials, ClientId, GrantId,
-    Introspects, OAuthError, RefreshFamily, Scope, Scopes, Secret, TokenError,
+    Introspects, OAuthError, RefreshFamily, RegistrationId, Scope, Scopes, Secret, TokenError,
 };
 use crate::fhir::PatientId;
 use crate::ports::{Action, AuditEvent, Origin, RefreshStanding};
@@ -80,6 +80,13 @@ impl Found {
         match self {
             Self::Access(claims) => &claims.client_id,
             Self::Refresh(family) | Self::Replaced(family) => &family.client,
+        }
+    }
+
+    fn registration(&self) -> Option<RegistrationId> {
+        match self {
+            Self::Access(claims) => claims.registration,
+            Self::Refresh(family) | Self::Replaced(family) => family.registration,
         }
     }
 
@@ -187,7 +194,10 @@ impl AuthorizationServer {
             Found::Replaced(_) => false,
         };
         let client = self.ports.clients.client(found.client()).await;
-        let Some(client) = client.map_err(down)?.filter(|_| live) else {
+        let client = client.map_err(down)?;
+        // What was authorized under an earlier registration of the same id is worth nothing.
+        let client = client.filter(|client| live && client.registration == found.registration());
+        let Some(client) = client else {
             return Ok(None);
         };
         let granted = match found {

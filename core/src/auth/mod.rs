@@ -9,7 +9,8 @@
 //! | `secret` | tokens, codes and cookies, and the hashes they are kept by |
 //! | `authorization` | the authorization request: parameters, PKCE, where errors go |
 //! | `token` | the token request and the claims of an access token |
-//! | `service` | the use cases of the authorization server: authorize, trade, recognise |
+//! | `service` | the use cases of the authorization server: authorize, trade |
+//! | `recognition` | what an access token opens |
 //! | `backend` | tokens for systems: SMART Backend Services |
 //! | `inspection` | introspection and revocation |
 //! | `session`, `patient`, `staff` | who is at the browser |
@@ -30,6 +31,7 @@ mod inspection;
 mod jwk;
 mod network;
 mod patient;
+mod recognition;
 mod scope;
 mod secret;
 mod service;
@@ -44,9 +46,12 @@ pub use authorization::{
 };
 pub use client::{
     Client, ClientAuthentication, ClientId, ClientKeys, Introspects, JwksUri, LoopbackRedirects,
-    Quirk, RegisteredUrl, TokenLifetimes,
+    Quirk, RegisteredUrl, RegistrationId, TokenLifetimes,
 };
-pub use guard::{Attempt, LoginGuard, Patience, Verdict};
+pub use guard::{
+    Account, Attempt, Door, Guesses, LoginGuard, Patience, REMEMBER_GUESSES, REMEMBER_OWNERS,
+    Tally, Turn, Verdict,
+};
 pub use inspection::{Introspection, TokenToInspect};
 pub use jwk::{ClientKey, ClientKeySet, JwkError, PublicKey, SigningAlgorithm};
 pub use network::Network;

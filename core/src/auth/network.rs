@@ -1,11 +1,18 @@
 //! Addresses as far as limits are concerned.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What counts as one place on the network: an IPv4 address, or the /64 network that an IPv6
 /// address is in. Everybody with IPv6 has a whole /64 to choose addresses from (RFC 6177).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Network {
     /// The network of an address.

@@ -18,7 +18,7 @@ pub struct PatientSessions {
     /// Proves who they are.
     pub login: Arc<dyn PatientLogin>,
     /// Slows down who guesses passwords.
-    pub guard: Arc<LoginGuard>,
+    pub guard: LoginGuard,
     /// Knows who they are.
     pub source: Arc<dyn RecordSource>,
     /// Where sessions live.
@@ -113,13 +113,13 @@ impl PatientSessions {
         let attempt = match &answer {
             PatientAnswer::Password(typed) => {
                 let begun = self.guard.begin(&typed.username, origin.address, now);
-                Some(begun.map_err(SessionError::TooMany)?)
+                Some(begun.await?)
             }
             PatientAnswer::Picked(_) | PatientAnswer::Returned(_) => None,
         };
         let proven = self.login.verify(answer).await;
         if let Some(attempt) = attempt {
-            self.guard.end(attempt, Verdict::of(&proven));
+            self.guard.end(attempt, Verdict::of(&proven)).await?;
         }
         let id = proven.map_err(not_in)?;
         self.find(&id).await?.ok_or(without_record)

@@ -10,10 +10,9 @@ use uuid::Uuid;
 use super::authorization::parameters;
 use super::token::{Claims, PatientContext, invalid};
 use super::{
-    Access, Audience, AuthorizationError, AuthorizationRequest, Client, ClientAuthentication,
+    Audience, AuthorizationError, AuthorizationRequest, Client, ClientAuthentication,
     ClientCredentials, ClientId, CodeGrant, GrantId, OAuthError, OAuthErrorCode, PatientSession,
-    RefreshFamily, Scope, Scopes, Secret, Subject, TokenError, TokenHolder, TokenRequest,
-    TokenResponse,
+    RefreshFamily, Scope, Scopes, Secret, TokenRequest, TokenResponse,
 };
 use crate::fhir::PatientId;
 use crate::ports::{
@@ -62,9 +61,6 @@ pub struct AuthSettings {
     /// (`online_access`): no longer than the patient's session can last.
     pub online_lifetime: Duration,
 }
-
-/// How far the clocks of two replicas may differ, in seconds.
-const CLOCK_SKEW: i64 = 60;
 
 /// The authorization server.
 #[derive(Debug, Clone)]
@@ -141,6 +137,7 @@ impl AuthorizationServer {
         let grant = CodeGrant {
             grant: GrantId(self.uuid()),
             client: request.client.id.clone(),
+            registration: request.client.registration,
             patient: patient.clone(),
             scopes: request.scopes.clone(),
             redirect_uri: request.redirect_uri_text.clone(),
@@ -244,6 +241,9 @@ impl AuthorizationServer {
         if grant.client != client.id {
             return Err(bad_grant("the code was given to another client"));
         }
+        if grant.registration != client.registration {
+            return Err(bad_grant(EARLIER_REGISTRATION));
+        }
         if grant.redirect_uri != redirect_uri {
             return Err(bad_grant(
                 "redirect_uri is not that of the authorization request",
@@ -263,6 +263,7 @@ impl AuthorizationServer {
         let family = RefreshFamily {
             grant: grant.grant,
             client: grant.client,
+            registration: grant.registration,
             patient: grant.patient,
             scopes: grant.scopes,
             expires_at: self.after(lifetime),
@@ -313,6 +314,9 @@ impl AuthorizationServer {
             }
             None => self.unnamed(&family).await?,
         };
+        if family.registration != client.registration {
+            return Err(bad_grant(EARLIER_REGISTRATION));
+        }
         let scopes = match scope {
             Some(asked) => Scopes::requested(asked).intersection(&family.scopes),
             None => family.scopes.clone(),
@@ -358,58 +362,6 @@ impl AuthorizationServer {
         Err(bad_grant(
             "the refresh token was used before; the authorization is revoked",
         ))
-    }
-
-    /// What an access token opens.
-    pub async fn recognise(&self, token: &str, origin: &Origin) -> Result<Access, TokenError> {
-        let claims = self.own_claims(token).await?;
-        if !self.is_live(&claims).await? {
-            return Err(TokenError::Invalid);
-        }
-        let access = claims.access(origin).ok_or(TokenError::Scope)?;
-        let client = self.ports.clients.client(&claims.client_id).await;
-        let client = client.map_err(|error| TokenError::Unavailable(error.into()))?;
-        let client = client.ok_or(TokenError::Invalid)?;
-        let needed = match access.subject {
-            Subject::Patient(_) => Scope::PatientEhiExport,
-            Subject::System => Scope::SystemEhiExport,
-        };
-        // What was taken from the client's registration meanwhile is taken from its tokens too.
-        let still_allowed = client.scopes.contains(needed);
-        still_allowed.then_some(access).ok_or(TokenError::Scope)
-    }
-
-    /// Whom a token was made for, whatever it is worth now; `None` when this server did not make
-    /// it. For the audit log: it opens nothing.
-    pub async fn holder(&self, token: &str) -> Option<TokenHolder> {
-        let claims = self.own_claims(token).await.ok()?;
-        Some(TokenHolder {
-            client: claims.client_id,
-            patient: claims.patient,
-        })
-    }
-
-    /// The claims of a token that this server signed for its own resource.
-    pub(super) async fn own_claims(&self, token: &str) -> Result<Claims, TokenError> {
-        let claims = match self.ports.keys.verify(token).await {
-            Ok(claims) => claims,
-            Err(KeyError::Invalid) => return Err(TokenError::Invalid),
-            Err(error) => return Err(TokenError::Unavailable(error.into())),
-        };
-        let claims: Claims = serde_json::from_value(claims).map_err(|_| TokenError::Invalid)?;
-        let ours = claims.iss == self.settings.issuer && claims.aud == self.settings.resource;
-        ours.then_some(claims).ok_or(TokenError::Invalid)
-    }
-
-    /// Whether a token of ours has neither expired nor been revoked.
-    pub(super) async fn is_live(&self, claims: &Claims) -> Result<bool, TokenError> {
-        let now = self.ports.clock.now().as_second();
-        if claims.exp <= now || claims.iat > now + CLOCK_SKEW {
-            return Ok(false);
-        }
-        let revoked = self.ports.grants.is_revoked(claims.grant).await;
-        let revoked = revoked.map_err(|error| TokenError::Unavailable(error.into()))?;
-        Ok(!revoked)
     }
 
     /// The public keys, as a JWK Set.
@@ -459,6 +411,7 @@ impl AuthorizationServer {
                 None => client.to_string(),
             },
             client_id: client.clone(),
+            registration: token.client.registration,
             scope: token.scopes.to_string(),
             patient: patient.clone(),
             jti: self.uuid(),
@@ -576,6 +529,9 @@ pub(super) fn by(client: &ClientId, origin: &Origin) -> By {
 }
 
 const NO_REFRESH_TOKEN: &str = "the refresh token is none of ours";
+
+const EARLIER_REGISTRATION: &str =
+    "the app was registered anew since the patient authorized it: ask the patient again";
 
 /// The server's lifetime, or the client's where that is shorter.
 pub(super) fn shorter(ours: Duration, clients: Option<Duration>) -> Duration {

@@ -27,6 +27,15 @@ impl StaffName {
         Self(name.into())
     }
 
+    /// Reads a name somebody is to have. `None` for what can be none: it has 1 to 128 characters,
+    /// none of them a control character, and no space at its ends.
+    pub fn parse(text: &str) -> Option<Self> {
+        let sensible = (1..=128).contains(&text.chars().count())
+            && text.trim() == text
+            && !text.contains(char::is_control);
+        sensible.then(|| Self(text.to_owned()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,7 +73,7 @@ pub struct StaffSessions {
     /// Proves who they are.
     pub login: Arc<dyn StaffLogin>,
     /// Slows down who guesses passwords.
-    pub guard: Arc<LoginGuard>,
+    pub guard: LoginGuard,
     /// Where sessions live.
     pub sessions: Arc<dyn SessionStore>,
     /// Who did what.
@@ -157,7 +166,7 @@ impl StaffSessions {
             Err(error) => {
                 let by = By::unknown(origin);
                 let event = AuditEvent {
-                    account: self.existing(typed).await?,
+                    staff: self.existing(typed).await?,
                     ..by.was_refused(Action::StaffLogin, self.clock.now())
                 };
                 self.audit.append(&event).await?;
@@ -199,13 +208,13 @@ impl StaffSessions {
         let attempt = match &answer {
             StaffAnswer::Password(typed) => {
                 let begun = self.guard.begin(&typed.username, origin.address, now);
-                Some(begun.map_err(SessionError::TooMany)?)
+                Some(begun.await?)
             }
             StaffAnswer::Returned(_) => None,
         };
         let proven = self.login.verify(answer).await;
         if let Some(attempt) = attempt {
-            self.guard.end(attempt, Verdict::of(&proven));
+            self.guard.end(attempt, Verdict::of(&proven)).await?;
         }
         proven.map_err(not_in)
     }

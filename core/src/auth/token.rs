@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::authorization::{Parameters, parameters};
-use super::{ClientId, OAuthError, OAuthErrorCode, PkceChallenge, Scope, Scopes, Secret};
+use super::{
+    ClientId, OAuthError, OAuthErrorCode, PkceChallenge, RegistrationId, Scope, Scopes, Secret,
+};
 use crate::fhir::PatientId;
 use crate::ports::{Actor, By, Origin};
 
@@ -21,6 +23,9 @@ pub struct CodeGrant {
     pub grant: GrantId,
     /// Who may use it.
     pub client: ClientId,
+    /// The client's registration when it was authorized: under another one it is worth nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationId>,
     /// Who authorized it.
     pub patient: PatientId,
     /// What was authorized.
@@ -40,6 +45,9 @@ pub struct RefreshFamily {
     pub grant: GrantId,
     /// Who may use it.
     pub client: ClientId,
+    /// The client's registration when it was authorized: under another one it is worth nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationId>,
     /// Who authorized it.
     pub patient: PatientId,
     /// What was authorized.
@@ -165,6 +173,9 @@ pub(super) struct Claims {
     pub aud: String,
     pub sub: String,
     pub client_id: ClientId,
+    /// The client's registration when the token was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationId>,
     pub scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patient: Option<PatientId>,

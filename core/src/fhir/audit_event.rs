@@ -24,11 +24,12 @@ fn kind(action: Action) -> ([&'static str; 2], &'static str) {
         | Action::IssueToken
         | Action::RevokeGrant
         | Action::IntrospectToken => (SECURITY, "E"),
-        Action::AddClient => (SECURITY, "C"),
-        Action::RotateClientSecret | Action::RotateKeys | Action::ChangeDirectory => {
-            (SECURITY, "U")
-        }
-        Action::RemoveClient => (SECURITY, "D"),
+        Action::AddClient | Action::AddStaff => (SECURITY, "C"),
+        Action::RotateClientSecret
+        | Action::ChangeStaffPassword
+        | Action::ChangeDirectory
+        | Action::RotateKeys => (SECURITY, "U"),
+        Action::RemoveClient | Action::RemoveStaff | Action::RevokeKeys => (SECURITY, "D"),
         Action::KickOff => (EXPORT, "C"),
         Action::Download => (EXPORT, "R"),
         Action::Customise
@@ -116,16 +117,16 @@ fn entities(entry: &AuditEntry) -> Vec<Value> {
         }
         entities.push(entity);
     }
-    if let Some(account) = &event.account {
-        entities.push(json!({
-            "what": {"identifier": {"value": account}, "display": "Staff"},
-            "type": {"system": ENTITY_TYPE, "code": "1", "display": "Person"},
-        }));
-    }
     if let Some(client) = &event.client {
         entities.push(json!({
             "what": {"identifier": {"value": client}, "display": "App"},
             "type": system_object,
+        }));
+    }
+    if let Some(staff) = &event.staff {
+        entities.push(json!({
+            "what": {"identifier": {"value": staff}, "display": "Staff"},
+            "type": {"system": ENTITY_TYPE, "code": "1", "display": "Person"},
         }));
     }
     if let Some(request) = &event.origin.request {
@@ -140,6 +141,7 @@ fn entities(entry: &AuditEntry) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::StaffName;
     use crate::export::JobId;
     use crate::ports::{AuditEvent, By, Origin};
     use crate::testkit::{at, client_id, patient};
@@ -171,6 +173,22 @@ mod tests {
         assert_eq!(resource["agent"][0]["network"]["address"], "192.0.2.7");
         assert_eq!(resource["entity"][0]["what"]["reference"], "Patient/p-1");
         assert_eq!(resource["entity"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_entry_about_staff_names_them() {
+        let by = By {
+            actor: Actor::Operator,
+            origin: Origin::default(),
+        };
+        let event = AuditEvent {
+            staff: StaffName::parse("ada"),
+            ..by.did(Action::AddStaff, at(0))
+        };
+        let resource = audit_event(&AuditEntry { number: 1, event }, "https://ehi.example");
+        assert_eq!(resource["action"], "C");
+        let what = &resource["entity"][0]["what"];
+        assert_eq!(what["identifier"]["value"], "ada");
     }
 
     #[test]

@@ -113,13 +113,13 @@ pub struct AuditEvent {
     /// About which client.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<ClientId>,
+    /// About which member of staff; of a login in vain only where there is somebody of that name,
+    /// for what else is typed there may be a password.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub staff: Option<StaffName>,
     /// Which file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<DisclosedFile>,
-    /// Whose login was tried in vain, where there is somebody of that name: what else is typed
-    /// there may be a password.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub account: Option<StaffName>,
 }
 
 /// A file that was handed out, attached or taken away, named without telling what is in it.
@@ -269,8 +269,8 @@ impl By {
             patient: None,
             job: None,
             client: None,
+            staff: None,
             file: None,
-            account: None,
         }
     }
 
@@ -324,5 +324,9 @@ pub enum Action {
     RemoveClient,
     RotateClientSecret,
     ChangeDirectory,
+    AddStaff,
+    RemoveStaff,
+    ChangeStaffPassword,
     RotateKeys,
+    RevokeKeys,
 }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Cause;
@@ -21,6 +22,63 @@ pub trait TokenKeys: Debug + Send + Sync + 'static {
 
     /// The public keys as a JWK Set (RFC 7517).
     async fn jwks(&self) -> Result<Value, KeyError>;
+}
+
+/// Keeps the private keys that sign tokens, the same for every replica. What they are good for
+/// follows from their order, and is for those to say who use them.
+#[cfg_attr(any(test, feature = "testkit"), mockall::automock)]
+#[async_trait]
+pub trait KeyStore: Debug + Send + Sync + 'static {
+    /// Every key, the oldest first.
+    async fn all(&self) -> Result<Vec<StoredKey>, KeyStoreError>;
+
+    /// Keeps a key, unless there is one of the same age: of many at once exactly one is
+    /// [kept](Kept::Now).
+    async fn keep(&self, key: &StoredKey) -> Result<Kept, KeyStoreError>;
+
+    /// Deletes the key of this age. One that is gone is no error.
+    async fn remove(&self, made: KeyAge) -> Result<(), KeyStoreError>;
+
+    /// What is another whenever a key has come or gone. Asked often, so it has to be quick.
+    async fn stamp(&self) -> Result<KeyStamp, KeyStoreError>;
+}
+
+/// When a key was made, in seconds since the epoch; 0 for the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyAge(pub i64);
+
+/// A private key as it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// When it was made. There are no two of one age.
+    pub made: KeyAge,
+    /// The key, in PEM (PKCS #8).
+    pub pem: SecretString,
+}
+
+/// Whether a key was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It was.
+    Now,
+    /// There was one already, and that stays.
+    Before,
+}
+
+/// What tells one set of keys from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStamp(pub String);
+
+/// Why keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyStoreError {
+    /// A key is there and is none: damaged, or sealed by another secret. Retrying does not help.
+    #[error("a signing key cannot be used")]
+    Damaged(#[source] Cause),
+    /// They cannot be had right now. Retry later.
+    #[error("the signing keys cannot be reached")]
+    Unavailable(#[source] Cause),
 }
 
 /// Why there is no signature, or none to trust.

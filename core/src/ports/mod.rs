@@ -12,8 +12,10 @@
 //! | [`ClientAssertions`] | checks what clients sign with their keys |
 //! | [`GrantStore`] | authorization codes, refresh families and assertions, one use each |
 //! | [`SessionStore`] | browser sessions of patients and staff |
+//! | [`GuessStore`] | remembers wrong passwords |
 //! | [`PatientLogin`], [`StaffLogin`] | prove who is at the browser |
 //! | [`TokenKeys`] | signs and verifies access tokens |
+//! | [`KeyStore`] | keeps the keys that do |
 //! | [`AuditLog`] | remembers who saw or released what |
 //! | [`Clock`], [`Entropy`] | the only sources of time and of randomness |
 //!
@@ -25,6 +27,7 @@ mod clients;
 mod clock;
 mod files;
 mod grants;
+mod guesses;
 mod jobs;
 mod keys;
 mod login;
@@ -36,6 +39,7 @@ pub use clients::*;
 pub use clock::*;
 pub use files::*;
 pub use grants::*;
+pub use guesses::*;
 pub use jobs::*;
 pub use keys::*;
 pub use login::*;

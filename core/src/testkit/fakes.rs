@@ -1,6 +1,6 @@
 //! Small fakes of ports whose tests need memory rather than expectations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +10,12 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
 use crate::audit::{ChainError, Link};
-use crate::auth::{SecretHash, Session};
+use crate::auth::{
+    Account, Attempt, Guesses, Network, Patience, SecretHash, Session, Tally, Turn, Verdict,
+};
 use crate::ports::{
     Action, AuditEntry, AuditEvent, AuditFilter, AuditLog, AuditPage, FileBytes, FileError,
-    FilePath, FileStore, FileWriter, SessionStore, StoreError,
+    FilePath, FileStore, FileWriter, GuessStore, SessionStore, StoreError,
 };
 
 type Shared<K, V> = Arc<Mutex<BTreeMap<K, V>>>;
@@ -137,6 +139,57 @@ impl SessionStore for Sessions {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         lock(&self.0).retain(|_, session| session.expires_at > now);
+        Ok(())
+    }
+}
+
+/// Guesses in memory, never forgotten.
+#[derive(Debug, Default)]
+pub struct MemoryGuesses(Mutex<HashMap<(Account, Place), Guesses>>);
+
+/// One place, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Place {
+    One(Option<Network>),
+    All,
+}
+
+impl MemoryGuesses {
+    fn change<T>(
+        &self,
+        attempt: &Attempt,
+        new: Timestamp,
+        change: impl FnOnce(&mut Tally) -> T,
+    ) -> T {
+        let mut kept = lock(&self.0);
+        let keys = [Place::One(attempt.place), Place::All].map(|place| (attempt.account, place));
+        let [here, everywhere] =
+            keys.map(|key| kept.get(&key).copied().unwrap_or(Guesses::none(new)));
+        let mut tally = Tally { here, everywhere };
+        let changed = change(&mut tally);
+        kept.extend(keys.into_iter().zip([tally.here, tally.everywhere]));
+        changed
+    }
+}
+
+#[async_trait]
+impl GuessStore for MemoryGuesses {
+    async fn begin(
+        &self,
+        attempt: &Attempt,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<Turn, StoreError> {
+        Ok(self.change(attempt, now, |tally| tally.begin(patience, now)))
+    }
+
+    async fn end(&self, attempt: Attempt, verdict: Verdict) -> Result<(), StoreError> {
+        self.change(&attempt, Timestamp::MIN, |tally| tally.end(verdict));
+        Ok(())
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        lock(&self.0).retain(|_, guesses| !guesses.may_go(now));
         Ok(())
     }
 }

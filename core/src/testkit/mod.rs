@@ -6,6 +6,7 @@ pub mod contract;
 mod fakes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -14,11 +15,11 @@ use serde_json::Value;
 use url::Url;
 
 pub use clock::{FixedClock, SeededEntropy};
-pub use fakes::{MemoryFiles, RecordedAudit, Sessions};
+pub use fakes::{MemoryFiles, MemoryGuesses, RecordedAudit, Sessions};
 
 use crate::auth::{
-    Client, ClientAuthentication, ClientId, Introspects, LoopbackRedirects, Scope, StaffName,
-    StaffRole, StaffSession, TokenLifetimes,
+    Client, ClientAuthentication, ClientId, Door, Introspects, LoginGuard, LoopbackRedirects,
+    Patience, Scope, StaffName, StaffRole, StaffSession, TokenLifetimes,
 };
 use crate::export::{
     AttachmentName, Choices, Export, ExportJob, Interaction, JobId, Kickoff, ParameterKey,
@@ -97,6 +98,7 @@ pub fn patient() -> PatientSummary {
 pub fn client() -> Client {
     Client {
         id: client_id(),
+        registration: None,
         name: "Test app".to_owned(),
         authentication: ClientAuthentication::Public,
         redirect_uris: Vec::new(),
@@ -128,6 +130,15 @@ pub fn client_id() -> ClientId {
         panic!("test-app is an id")
     };
     id
+}
+
+/// A guard at this door who saw nothing yet.
+pub fn guard(door: Door) -> LoginGuard {
+    LoginGuard::new(
+        door,
+        Patience::default(),
+        Arc::new(MemoryGuesses::default()),
+    )
 }
 
 /// What [`job`] was kicked off with.

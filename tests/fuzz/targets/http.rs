@@ -21,7 +21,7 @@ use ehi_adapters::memory::{
 use ehi_adapters::picker::PatientPicker;
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, LoginAttempt, PatientSessions, Secret,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, Door, LoginAttempt, PatientSessions, Secret,
     Session, SessionHolder, SessionLifetimes, StaffMember, StaffName, StaffRole, StaffSessions,
 };
 use ehi_core::export::{
@@ -34,7 +34,7 @@ use ehi_core::ports::{
     Proof, RecordSource, RecordStream, SessionStore, SourceError, StaffAnswer, StaffLogin,
     StaffPrompt, TokenKeys,
 };
-use ehi_core::testkit::{FixedClock, SeededEntropy, at, client, job, patient};
+use ehi_core::testkit::{FixedClock, SeededEntropy, at, client, guard, job, patient};
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
@@ -174,7 +174,7 @@ async fn app() -> App {
         ),
         patients: PatientSessions {
             login: Arc::new(PatientPicker::new(source.clone())),
-            guard: Arc::default(),
+            guard: guard(Door::Patients),
             source: source.clone(),
             sessions: sessions.clone(),
             audit: audit.clone(),
@@ -184,7 +184,7 @@ async fn app() -> App {
         },
         staff: StaffSessions {
             login: Arc::new(NobodyNew),
-            guard: Arc::default(),
+            guard: guard(Door::Staff),
             sessions,
             audit: audit.clone(),
             clock: clock.clone(),

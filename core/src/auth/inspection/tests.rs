@@ -287,3 +287,20 @@ async fn a_token_is_worth_no_more_than_its_client_may_by_now() {
         assert_eq!(told, json!({"active": false}));
     }
 }
+
+#[tokio::test]
+async fn a_token_of_an_earlier_registration_of_its_client_is_worth_nothing() {
+    let earlier = RegistrationId(Uuid::from_bytes([1; 16]));
+    let family = RefreshFamily {
+        registration: Some(earlier),
+        ..family()
+    };
+    for token in [
+        token_with(&json!({"registration": earlier})),
+        refresh_token(),
+    ] {
+        let house = with_standing(live(), RefreshStanding::Newest(family.clone()));
+        let told = introspected(house, token, "resource-server").await;
+        assert_eq!(told, json!({"active": false}));
+    }
+}

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::auth::Door;
 use crate::ports::{Brings, Credentials, LoginReturn, MockPatientLogin, MockRecordSource, Outcome};
-use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, patient};
+use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, guard, patient};
 
 fn sessions(login: MockPatientLogin) -> (PatientSessions, Arc<FixedClock>, Arc<RecordedAudit>) {
     let clock = Arc::new(FixedClock::at(at(0)));
@@ -13,7 +14,7 @@ fn sessions(login: MockPatientLogin) -> (PatientSessions, Arc<FixedClock>, Arc<R
         .returning(|id| Ok((*id == patient().id).then(patient)));
     let sessions = PatientSessions {
         login: Arc::new(login),
-        guard: Arc::default(),
+        guard: guard(Door::Patients),
         source: Arc::new(source),
         sessions: Arc::new(Sessions::default()),
         audit: audit.clone(),

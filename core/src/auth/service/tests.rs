@@ -1,5 +1,6 @@
 //! What the use cases of the authorization server promise.
 
+mod anew;
 mod recognise;
 mod refresh;
 mod request;
@@ -8,7 +9,7 @@ mod trade;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::{LoopbackRedirects, PkceChallenge, RegisteredUrl, Subject};
+use crate::auth::{Access, LoopbackRedirects, PkceChallenge, RegisteredUrl, Subject, TokenError};
 use crate::ports::{
     MockAuditLog, MockClientAssertions, MockClientRegistry, MockEntropy, MockGrantStore,
     MockTokenKeys, Outcome,
@@ -131,6 +132,7 @@ fn code_grant() -> CodeGrant {
     CodeGrant {
         grant: grant_id(),
         client: client_id(),
+        registration: None,
         patient: patient().id,
         scopes: scopes("patient/$ehi-export launch/patient offline_access"),
         redirect_uri: CALLBACK.into(),
@@ -144,6 +146,7 @@ pub(in crate::auth) fn family() -> RefreshFamily {
     RefreshFamily {
         grant: grant_id(),
         client: client_id(),
+        registration: None,
         patient: patient().id,
         scopes: scopes("patient/$ehi-export launch/patient offline_access"),
         expires_at: at(3600),

@@ -2,8 +2,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::auth::Door;
 use crate::ports::{Credentials, LoginError, MockStaffLogin, Outcome};
-use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at};
+use crate::testkit::{FixedClock, RecordedAudit, SeededEntropy, Sessions, at, guard};
 
 struct Set {
     sessions: StaffSessions,
@@ -32,7 +33,7 @@ fn set(role: Option<StaffRole>) -> Set {
     let audit = Arc::new(RecordedAudit::default());
     let sessions = StaffSessions {
         login: Arc::new(login),
-        guard: Arc::default(),
+        guard: guard(Door::Staff),
         sessions: Arc::new(Sessions::default()),
         audit: audit.clone(),
         clock: clock.clone(),
@@ -134,8 +135,8 @@ async fn a_refused_login_names_whom_it_was_tried_for_only_where_there_is_somebod
     ] {
         *set.standing.lock().unwrap() = standing;
         let _ = set.sessions.log_in(ada(), None, &Origin::default()).await;
-        let account = set.audit.events().pop().unwrap().account;
-        assert_eq!(account.as_ref().map(StaffName::as_str), expected);
+        let named = set.audit.events().pop().unwrap().staff;
+        assert_eq!(named.as_ref().map(StaffName::as_str), expected);
     }
 }
 

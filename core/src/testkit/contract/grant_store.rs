@@ -60,6 +60,7 @@ fn code() -> CodeGrant {
     CodeGrant {
         grant: grant(1),
         client: client_id(),
+        registration: None,
         patient: patient().id,
         scopes: [Scope::PatientEhiExport].into_iter().collect(),
         redirect_uri: "http://127.0.0.1/callback".to_owned(),
@@ -72,6 +73,7 @@ fn family(number: u8) -> RefreshFamily {
     RefreshFamily {
         grant: grant(number),
         client: client_id(),
+        registration: None,
         patient: patient().id,
         scopes: [Scope::PatientEhiExport].into_iter().collect(),
         expires_at: at(1_000),

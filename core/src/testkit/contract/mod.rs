@@ -12,11 +12,16 @@
 //! well.
 
 pub mod audit_log;
+pub mod client_registry;
 pub mod file_store;
 pub mod grant_store;
+pub mod guess_store;
 pub mod job_store;
+pub mod key_store;
+pub mod logins;
 pub mod record_source;
 pub mod session_store;
+pub mod token_keys;
 
 /// Makes tests of the promises of one port: the macros of the ports go by this one.
 #[doc(hidden)]

@@ -1,26 +1,31 @@
-//! A client's entry in the directory file.
+//! A client's registration, as it is written down.
 
 use std::fmt;
 use std::time::Duration;
 
 use ehi_core::auth::{
     Client, ClientAuthentication, ClientId, ClientKeySet, ClientKeys, Introspects, JwkError,
-    JwksUri, LoopbackRedirects, Quirk, RegisteredUrl, Scope, Scopes, TokenLifetimes,
+    JwksUri, LoopbackRedirects, Quirk, RegisteredUrl, RegistrationId, Scope, Scopes,
+    TokenLifetimes,
 };
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::accounts::is_argon2id;
+use super::is_argon2id;
 
-/// A client as the directory file has it. The names of its members are those of RFC 7591 where
-/// that has them.
+/// A client as it is written down, in the directory file or in the database. The names of its
+/// members are those of RFC 7591 where that has them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Its id.
     pub id: ClientId,
+    /// Tells this registration from others of the same id, before it and after it; each that the
+    /// command line makes has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationId>,
     /// What the patient knows it by.
     pub name: String,
     /// How it proves that it is itself.
@@ -144,6 +149,7 @@ impl Registration {
         }
         Ok(Client {
             id: self.id,
+            registration: self.registration,
             name: self.name,
             authentication,
             redirect_uris: self.redirect_uris,

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 4;
 /// Checks that may wait for their turn.
 const WAITING: usize = 64;
 
-/// The turns of this process: of everybody a directory names, and whenever it was read.
+/// The turns of this process: of everybody who has a password, wherever its hash is kept.
 pub(super) static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(AT_ONCE, WAITING));
 
 /// The memory of a check, some 19 MiB. What one check has used, the next one uses again.
