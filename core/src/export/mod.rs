@@ -25,6 +25,7 @@ mod lifetime;
 mod links;
 mod manifest;
 mod parameters;
+mod progress;
 mod readiness;
 mod request;
 mod review;
@@ -33,6 +34,7 @@ mod rules;
 mod selection;
 mod sensitivity;
 mod service;
+mod status;
 mod turn;
 mod worker;
 
@@ -42,11 +44,12 @@ pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};
 pub use job::{
     Claim, ExportJob, JobId, JobState, Kickoff, NotApplicable, Patience, Progress, Requester,
-    Review, Status, WorkerId,
+    Review, WorkerId,
 };
 pub use lifetime::Lifetimes;
 pub use links::Links;
 pub use manifest::{ATTACHMENTS_FILE, Manifest, ManifestEntry, ManifestExtension, attachment_json};
+pub use progress::JobStatus;
 pub use readiness::NotReady;
 pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
@@ -57,7 +60,8 @@ pub use rules::{Rules, RulesError};
 pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
 pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
 pub use service::{
-    Download, ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
+    Download, ExportPorts, ExportService, ExportSettings, KickoffRequest, UseCaseError,
 };
+pub use status::Status;
 pub use turn::{LastTurns, SLICE, Turn};
 pub use worker::{Duty, Worker, WorkerSettings};

@@ -25,7 +25,8 @@ use ehi_core::auth::{
     Session, SessionHolder, SessionLifetimes, StaffMember, StaffName, StaffRole, StaffSessions,
 };
 use ehi_core::export::{
-    ExportPorts, ExportService, ExportSettings, Interaction, Lifetimes, Links, Rules, UploadLimits,
+    ExportPorts, ExportService, ExportSettings, Interaction, Lifetimes, Links, OpenLimits, Rules,
+    UploadLimits,
 };
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
@@ -147,6 +148,7 @@ async fn app() -> App {
                     bytes: 1_000,
                 },
                 rules: Rules::standard(),
+                open: OpenLimits::NONE,
             },
         ),
         authorization: AuthorizationServer::new(
