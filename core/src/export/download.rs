@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{ATTACHMENTS_FILE, Announcement, announce};
-use super::service::{ExportService, JobStatus, UseCaseError};
+use super::progress::JobStatus;
+use super::service::{ExportService, UseCaseError};
 use super::{ExportJob, JobId, Manifest, Status};
 use crate::auth::Access;
 use crate::ports::{Action, AuditEvent, DisclosedFile, FileBytes, FilePath, ShownAs};

@@ -28,6 +28,7 @@ mod lifetime;
 mod links;
 mod manifest;
 mod parameters;
+mod progress;
 mod readiness;
 mod request;
 mod review;
@@ -36,6 +37,7 @@ mod rules;
 mod selection;
 mod sensitivity;
 mod service;
+mod status;
 mod sweep;
 mod turn;
 mod worker;
@@ -47,11 +49,12 @@ pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};
 pub use job::{
     Claim, ExportJob, JobId, JobState, Kickoff, NotApplicable, Patience, Progress, Requester,
-    Review, Status, WorkerId,
+    Review, WorkerId,
 };
 pub use lifetime::Lifetimes;
 pub use links::Links;
 pub use manifest::{ATTACHMENTS_FILE, Manifest, ManifestEntry, ManifestExtension, attachment_json};
+pub use progress::JobStatus;
 pub use readiness::NotReady;
 pub use request::{
     AuthorizationKey, Choices, Interaction, InvalidChoices, Parameter, ParameterKey,
@@ -61,8 +64,7 @@ pub use room::{Crowd, OpenLimits};
 pub use rules::{Rules, RulesError};
 pub use selection::{DocumentKind, DocumentRules, Selection, Verdict, explained_types};
 pub use sensitivity::{Protection, RuleDescription, SensitivityRules};
-pub use service::{
-    ExportPorts, ExportService, ExportSettings, JobStatus, KickoffRequest, UseCaseError,
-};
+pub use service::{ExportPorts, ExportService, ExportSettings, KickoffRequest, UseCaseError};
+pub use status::Status;
 pub use turn::{LastTurns, SLICE, Turn};
 pub use worker::{Duty, Worker, WorkerSettings};

@@ -21,12 +21,13 @@ use ehi_adapters::memory::{
 use ehi_adapters::picker::PatientPicker;
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
-    Audience, AuthPorts, AuthSettings, AuthorizationServer, Door, LoginAttempt, PatientSessions, Secret,
-    Session, SessionHolder, SessionLifetimes, StaffMember, StaffName, StaffRole, StaffSessions,
+    Audience, AuthPorts, AuthSettings, AuthorizationServer, Door, LoginAttempt, PatientSessions,
+    Secret, Session, SessionHolder, SessionLifetimes, StaffMember, StaffName, StaffRole,
+    StaffSessions,
 };
 use ehi_core::export::{
-    Downloads, ExportPorts, ExportService, ExportSettings, Interaction, Lifetimes, Links, Rules,
-    UploadLimits,
+    Downloads, ExportPorts, ExportService, ExportSettings, Interaction, Lifetimes, Links,
+    OpenLimits, Rules, UploadLimits,
 };
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
@@ -149,6 +150,7 @@ async fn app() -> App {
                 },
                 rules: Rules::standard(),
                 downloads: Downloads::ByToken,
+                open: OpenLimits::NONE,
             },
         ),
         authorization: AuthorizationServer::new(

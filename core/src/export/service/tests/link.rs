@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::export::{ATTACHMENTS_FILE, Downloads};
+use crate::export::{JobStatus, Manifest};
 
 const LIFE: Duration = Duration::from_mins(1);
 

@@ -1,6 +1,6 @@
 //! What an app is told of a job in each state.
 
-use crate::export::Progress;
+use crate::export::{JobStatus, Manifest, Progress};
 
 use super::*;
 
