@@ -10,7 +10,7 @@ use ehi_adapters::client_keys::JwtAssertions;
 use ehi_adapters::http::{App, FHIR_MOUNTS, HttpSettings, TestKickoffs};
 use ehi_adapters::keys::RsaKeys;
 use ehi_adapters::memory::{LoggedAudit, MemoryGrants, MemoryGuesses, MemoryJobs, MemorySessions};
-use ehi_adapters::sql::{SqlAudit, SqlGrants, SqlGuesses, SqlJobs, SqlSessions};
+use ehi_adapters::sql::{Database, SqlAudit, SqlGrants, SqlGuesses, SqlJobs, SqlSessions};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
@@ -148,6 +148,9 @@ pub struct Stores {
     sessions: Arc<dyn SessionStore>,
     grants: Arc<dyn GrantStore>,
     guesses: Arc<dyn GuessStore>,
+    /// The database they are all in, if they are in one: every other store that a process keeps
+    /// there shares its connections.
+    database: Option<Database>,
     /// Where it is kept who did what: by the server, and by its operator at the command line.
     pub audit: Arc<dyn AuditLog>,
 }
@@ -161,6 +164,7 @@ impl Stores {
                 sessions: Arc::new(MemorySessions::default()),
                 grants: Arc::new(MemoryGrants::default()),
                 guesses: Arc::new(MemoryGuesses::default()),
+                database: None,
                 audit: logged(audit_folder(&data.join(AUDIT))?),
             },
             Storage::Database(url) => {
@@ -171,8 +175,16 @@ impl Stores {
                     grants: Arc::new(SqlGrants::new(&database)),
                     guesses: Arc::new(SqlGuesses::new(&database)),
                     audit: logged(SqlAudit::new(&database)),
+                    database: Some(database),
                 }
             }
+        })
+    }
+
+    /// The database they are in.
+    pub fn database(&self) -> Result<&Database, Failure> {
+        (self.database.as_ref()).ok_or_else(|| {
+            Failure::new("what is to be in the database needs one: name it, or use files instead")
         })
     }
 }
@@ -289,7 +301,8 @@ impl Ports {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let longest_token = parts.lifetimes.access_token;
-        let keys = parts.keys.open(data, longest_token).await?;
+        let database = async || parts.stores.database().cloned();
+        let keys = parts.keys.open(data, longest_token, database).await?;
         let keys = RsaKeys::open(keys, clock.clone())
             .await
             .map_err(|error| Failure::because("the signing keys cannot be used", error))?;

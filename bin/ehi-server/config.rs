@@ -267,9 +267,7 @@ impl Config {
             (KeysConfig::Folder, Some(_)) => Err(Failure::new(
                 "key_secret is for keys in the database: write keys = \"database\" as well, or take it out",
             )),
-            (KeysConfig::Database, Some(file)) => {
-                Ok(KeyPlace::Database(self.database(), file.as_path().into()))
-            }
+            (KeysConfig::Database, Some(file)) => Ok(KeyPlace::Database(file.as_path().into())),
             (KeysConfig::Database, None) => Err(Failure::new(
                 "keys = \"database\" needs key_secret, a file with the secret that the keys are sealed by, the same on each replica: 'ehi-server keys new-secret' prints one",
             )),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ehi_adapters::keys::{KeyFolder, KeyState, OlderKeys, SigningKeys};
-use ehi_adapters::sql::{KeySecret, SqlKeys};
+use ehi_adapters::sql::{Database, KeySecret, SqlKeys};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::ports::{Action, Clock, Entropy, KeyStore};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::Failure;
 use crate::app::key_folder;
 use crate::config::Config;
-use crate::database::{Configured, DatabaseUrl};
+use crate::database::Configured;
 use crate::log::say;
 use crate::people::{operator, record};
 
@@ -60,18 +60,24 @@ pub struct RotateArguments {
 pub enum KeyPlace {
     /// In a folder below the data.
     Folder,
-    /// In this database, sealed by this secret.
-    Database(DatabaseUrl, Arc<Path>),
+    /// In the database, sealed by the secret in this file.
+    Database(Arc<Path>),
 }
 
 impl KeyPlace {
-    /// The keys, for tokens that live at most `longest_token`.
-    pub async fn open(&self, data: &Path, longest_token: Duration) -> Result<SigningKeys, Failure> {
+    /// The keys, for tokens that live at most `longest_token`. The database is only asked for
+    /// where they are in it.
+    pub async fn open(
+        &self,
+        data: &Path,
+        longest_token: Duration,
+        database: impl AsyncFnOnce() -> Result<Database, Failure>,
+    ) -> Result<SigningKeys, Failure> {
         let store: Arc<dyn KeyStore> = match self {
             Self::Folder => Arc::new(KeyFolder::new(&key_folder(data))),
-            Self::Database(url, file) => {
+            Self::Database(file) => {
                 let secret = secret(file)?;
-                Arc::new(SqlKeys::new(&url.open().await?, secret))
+                Arc::new(SqlKeys::new(&database().await?, secret))
             }
         };
         Ok(SigningKeys::new(store, longest_token))
@@ -126,7 +132,9 @@ pub async fn run(command: KeysCommand) -> Result<(), Failure> {
 
 async fn open(config: &Config) -> Result<SigningKeys, Failure> {
     let longest_token = config.lifetimes.times().access_token;
-    config.key_place()?.open(&config.data, longest_token).await
+    let database = async || config.database().open().await;
+    let place = config.key_place()?;
+    place.open(&config.data, longest_token, database).await
 }
 
 async fn rotate(config: &Config, older: OlderKeys) -> Result<(), Failure> {

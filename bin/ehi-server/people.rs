@@ -9,9 +9,7 @@ use ehi_adapters::directory::{Directory, DirectoryEdit, DirectoryFile, Directory
 use ehi_adapters::sql::{Database, RegistryError, SqlClients, SqlStaff, take_over};
 use ehi_adapters::system::SystemClock;
 use ehi_core::auth::{Client, ClientId, StaffMember, StaffName};
-use ehi_core::ports::{
-    Action, Actor, AuditEvent, AuditLog, By, ClientRegistry, Clock, Origin, StoreError,
-};
+use ehi_core::ports::{Action, Actor, AuditEvent, By, ClientRegistry, Clock, Origin, StoreError};
 
 use crate::Failure;
 use crate::app::Stores;
@@ -35,15 +33,16 @@ pub enum People {
 impl People {
     /// Opens what the configuration names. What is changed in a file by hand is written into the
     /// audit log.
-    pub async fn open(config: &Config, audit: Arc<dyn AuditLog>) -> Result<Self, Failure> {
+    pub fn open(config: &Config, stores: &Stores) -> Result<Self, Failure> {
         if let Some(file) = &config.directory {
+            let audit = stores.audit.clone();
             let file = DirectoryFile::open(file, Arc::new(SystemClock), audit).map_err(unusable)?;
             return Ok(Self::File(Arc::new(file)));
         }
-        let database = config.database().open().await?;
+        let database = stores.database()?;
         Ok(Self::Database {
-            clients: SqlClients::new(&database),
-            staff: SqlStaff::new(&database),
+            clients: SqlClients::new(database),
+            staff: SqlStaff::new(database),
         })
     }
 

@@ -34,7 +34,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let files = config.files()?;
     let downloads = config.downloads(&files)?;
     let stores = Stores::open(&Storage::Database(config.database()), &config.data).await?;
-    let people = People::open(&config, stores.audit.clone()).await?;
+    let people = People::open(&config, &stores)?;
     people.check(&config).await?;
     let logins = Logins::open(&config, &people).await?;
     let source = sources::open(&config.records).await?;

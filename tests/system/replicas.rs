@@ -298,9 +298,9 @@ async fn clients_and_staff_change_on_both_replicas_while_they_run() {
         .expect(200);
     let listed = done(folder, &["staff", "list"], "");
     assert!(listed.contains("rita\treviewer") && listed.contains("admin\tadmin"));
-    for staff in [&rita, &again] {
-        staff.get("/admin/jobs").await.expect(200);
-    }
+    // What began with the old password is over, at both.
+    rita.get("/admin/jobs").await.expect(401);
+    again.get("/admin/jobs").await.expect(200);
     done(folder, &["staff", "remove", "rita"], "");
     for staff in [&rita, &again] {
         staff.get("/admin/jobs").await.expect(401);

@@ -32,7 +32,9 @@ mod live;
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use ehi_core::auth::{Client, ClientId, LoginAttempt, StaffMember, StaffName, StaffRole};
+use ehi_core::auth::{
+    Client, ClientId, Credential, LoginAttempt, StaffMember, StaffName, StaffRole,
+};
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{
     ClientRegistry, Credentials, LoginError, PatientAnswer, PatientLogin, PatientPrompt, Proof,
@@ -225,8 +227,10 @@ impl StaffLogin for Directory {
     }
 
     async fn standing(&self, name: &StaffName) -> Result<Standing, LoginError> {
-        let account = self.staff.get(name.as_str());
-        Ok(account.map_or(Standing::Gone, |member| Standing::Has(member.role)))
+        let account = self.staff.by_name().get(name.as_str());
+        Ok(account.map_or(Standing::Gone, |(hash, member)| {
+            Standing::Has(member.role, Credential::of_hash(hash))
+        }))
     }
 }
 

@@ -265,6 +265,14 @@ async fn connect(
                 connection.execute(sqlx::raw_sql(safe)).await.map(|_| ())
             })
         })
+        // A transaction that the database itself took back, as SQLite does on a full disk, still
+        // counts as open: the connection would never begin another one.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
         .connect_with(options)
         .await
         .map_err(unreachable)

@@ -1,7 +1,7 @@
 //! Staff and their passwords.
 
 use async_trait::async_trait;
-use ehi_core::auth::{LoginAttempt, StaffMember, StaffName, StaffRole};
+use ehi_core::auth::{Credential, LoginAttempt, StaffMember, StaffName, StaffRole};
 use ehi_core::ports::{
     LoginError, Proof, StaffAnswer, StaffLogin, StaffPrompt, Standing, StoreError,
 };
@@ -158,7 +158,9 @@ impl StaffLogin for SqlStaff {
     }
 
     async fn standing(&self, name: &StaffName) -> Result<Standing, LoginError> {
-        let member = self.member(name).await.map_err(away)?;
-        Ok(member.map_or(Standing::Gone, |member| Standing::Has(member.role)))
+        let found = self.find(name.as_str()).await.map_err(away)?;
+        Ok(found.map_or(Standing::Gone, |(member, hash)| {
+            Standing::Has(member.role, Credential::of_hash(&hash))
+        }))
     }
 }

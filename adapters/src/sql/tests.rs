@@ -36,6 +36,23 @@ fn limits() -> DatabaseLimits {
     }
 }
 
+/// What a full disk does to a transaction of SQLite.
+#[tokio::test]
+async fn a_transaction_that_the_database_took_back_is_in_nobodys_way() {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("ehi.db").display());
+    let limits = DatabaseLimits {
+        connections: 1,
+        ..limits()
+    };
+    let database = Database::open(&url, limits).await.unwrap();
+    let mut transaction = database.begin().await.unwrap();
+    (sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await).unwrap();
+    assert!(transaction.commit().await.is_err());
+    let next = database.begin().await.unwrap();
+    next.commit().await.unwrap();
+}
+
 fn secret(byte: u8) -> KeySecret {
     KeySecret::parse(&KeySecret::write([byte; 32])).unwrap()
 }

@@ -63,7 +63,8 @@ pub use session::{
     Session, SessionError, SessionHolder, SessionLifetimes, csrf_token, is_csrf_token,
 };
 pub use staff::{
-    AdminSession, NotAdmin, StaffMember, StaffName, StaffRole, StaffSession, StaffSessions,
+    AdminSession, Credential, NotAdmin, StaffHolder, StaffMember, StaffName, StaffRole,
+    StaffSession, StaffSessions,
 };
 pub use token::{
     Access, CodeGrant, GrantId, PatientContext, RefreshFamily, Subject, TokenError, TokenHolder,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Secret, StaffMember};
+use super::{Secret, StaffHolder};
 use crate::fhir::PatientId;
 use crate::ports::{Cause, SessionStore, StoreError};
 
@@ -31,7 +31,7 @@ pub enum SessionHolder {
     /// A patient.
     Patient(PatientId),
     /// A member of staff.
-    Staff(StaffMember),
+    Staff(StaffHolder),
 }
 
 /// How long sessions last.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::patient::not_in;
 use super::{
@@ -65,6 +67,30 @@ pub struct StaffMember {
     pub name: StaffName,
     /// What they may do.
     pub role: StaffRole,
+}
+
+/// Tells one password of an account from the next, and nothing else of it: a session does not
+/// outlive the password it began with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Credential(String);
+
+impl Credential {
+    /// That of the account whose password is kept by this hash.
+    pub fn of_hash(hash: &str) -> Self {
+        Self(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(hash)))
+    }
+}
+
+/// A member of staff as a session holds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaffHolder {
+    /// Who, and what they may do.
+    #[serde(flatten)]
+    pub member: StaffMember,
+    /// By what they logged in here; `None` where they did so elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credential: Option<Credential>,
 }
 
 /// Logs staff in and recognises them.
@@ -156,24 +182,26 @@ impl StaffSessions {
         before: Option<&Secret>,
         origin: &Origin,
     ) -> Result<(Secret, StaffSession), SessionError> {
-        let typed = match &answer {
-            StaffAnswer::Password(typed) => Some(StaffName::proven(&typed.username)),
-            StaffAnswer::Returned(_) => None,
-        };
+        // Before the password is checked: one that is changed meanwhile ends the session.
+        let account = self.account(&answer).await?;
         let member = match self.prove(answer, origin).await {
             Ok(member) => member,
             Err(error @ SessionError::Unavailable(_)) => return Err(error),
             Err(error) => {
                 let by = By::unknown(origin);
                 let event = AuditEvent {
-                    staff: self.existing(typed).await?,
+                    staff: account.map(|(name, _)| name),
                     ..by.was_refused(Action::StaffLogin, self.clock.now())
                 };
                 self.audit.append(&event).await?;
                 return Err(error);
             }
         };
-        let holder = SessionHolder::Staff(member.clone());
+        let holder = StaffHolder {
+            member: member.clone(),
+            credential: account.map(|(_, credential)| credential),
+        };
+        let holder = SessionHolder::Staff(holder);
         let kept = self.lifetimes.begin(holder, self.clock.now());
         let session = StaffSession {
             name: member.name,
@@ -190,13 +218,19 @@ impl StaffSessions {
         Ok((cookie, session))
     }
 
-    /// The name, where somebody has it.
-    async fn existing(&self, typed: Option<StaffName>) -> Result<Option<StaffName>, SessionError> {
-        let Some(name) = typed else {
+    /// The name that was typed and its credential, where somebody has it here.
+    async fn account(
+        &self,
+        answer: &StaffAnswer,
+    ) -> Result<Option<(StaffName, Credential)>, SessionError> {
+        let StaffAnswer::Password(typed) = answer else {
             return Ok(None);
         };
-        let standing = self.login.standing(&name).await.map_err(not_in)?;
-        Ok(matches!(standing, Standing::Has(_)).then_some(name))
+        let name = StaffName::proven(&typed.username);
+        Ok(match self.login.standing(&name).await.map_err(not_in)? {
+            Standing::Has(_, credential) => Some((name, credential)),
+            Standing::Untold | Standing::Gone => None,
+        })
     }
 
     async fn prove(
@@ -220,7 +254,7 @@ impl StaffSessions {
     }
 
     /// Who this cookie belongs to, and what they may do now. Being used makes a session last;
-    /// that of somebody who is no member of staff any more ends.
+    /// that of somebody who is no member of staff any more, or has another password, ends.
     pub async fn recognise(
         &self,
         cookie: &Secret,
@@ -229,13 +263,16 @@ impl StaffSessions {
         let now = self.clock.now();
         let sessions = &*self.sessions;
         let session = self.lifetimes.live(sessions, cookie, now).await?;
-        let SessionHolder::Staff(StaffMember { name, role }) = session.holder.clone() else {
+        let SessionHolder::Staff(holder) = session.holder.clone() else {
             return Err(SessionError::None);
         };
+        let StaffMember { name, role } = holder.member;
         let role = match self.login.standing(&name).await.map_err(not_in)? {
             Standing::Untold => role,
-            Standing::Has(now) => now,
-            Standing::Gone => {
+            Standing::Has(now, credential) if holder.credential.as_ref() == Some(&credential) => {
+                now
+            }
+            Standing::Has(..) | Standing::Gone => {
                 sessions.remove(cookie.hash()).await?;
                 return Err(SessionError::None);
             }

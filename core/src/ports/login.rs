@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{Cause, PatientSummary};
-use crate::auth::{LoginAttempt, StaffMember, StaffName, StaffRole};
+use crate::auth::{Credential, LoginAttempt, StaffMember, StaffName, StaffRole};
 use crate::fhir::PatientId;
 
 /// Proves which patient is at the browser.
@@ -86,12 +86,12 @@ pub enum StaffAnswer {
 }
 
 /// What a member of staff is since they logged in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// This login cannot tell: what they were when they logged in stands.
     Untold,
-    /// They have this role.
-    Has(StaffRole),
+    /// They have this role, and log in by this credential.
+    Has(StaffRole, Credential),
     /// They are no member of staff any more.
     Gone,
 }

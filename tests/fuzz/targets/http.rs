@@ -22,8 +22,8 @@ use ehi_adapters::picker::PatientPicker;
 use ehi_core::audit::AuditTrail;
 use ehi_core::auth::{
     Audience, AuthPorts, AuthSettings, AuthorizationServer, Door, LoginAttempt, PatientSessions,
-    Secret, Session, SessionHolder, SessionLifetimes, StaffMember, StaffName, StaffRole,
-    StaffSessions,
+    Secret, Session, SessionHolder, SessionLifetimes, StaffHolder, StaffMember, StaffName,
+    StaffRole, StaffSessions,
 };
 use ehi_core::export::{
     Downloads, ExportPorts, ExportService, ExportSettings, Interaction, Lifetimes, Links,
@@ -212,10 +212,14 @@ async fn app() -> App {
     }
 }
 
-fn admin() -> StaffMember {
-    StaffMember {
+fn admin() -> StaffHolder {
+    let member = StaffMember {
         name: StaffName::proven("grace"),
         role: StaffRole::Admin,
+    };
+    StaffHolder {
+        member,
+        credential: None,
     }
 }
 

@@ -28,7 +28,7 @@ fn set(role: Option<StaffRole>) -> Set {
     let told = standing.clone();
     login
         .expect_standing()
-        .returning(move |_| Ok(*told.lock().unwrap()));
+        .returning(move |_| Ok(told.lock().unwrap().clone()));
     let clock = Arc::new(FixedClock::at(at(0)));
     let audit = Arc::new(RecordedAudit::default());
     let sessions = StaffSessions {
@@ -49,6 +49,11 @@ fn set(role: Option<StaffRole>) -> Set {
         audit,
         standing,
     }
+}
+
+/// This role, by a credential of this name.
+fn has(role: StaffRole, credential: &str) -> Standing {
+    Standing::Has(role, Credential::of_hash(credential))
 }
 
 impl Set {
@@ -130,7 +135,7 @@ async fn a_refused_login_is_remembered_and_makes_no_session() {
 async fn a_refused_login_names_whom_it_was_tried_for_only_where_there_is_somebody() {
     let set = set(None);
     for (standing, expected) in [
-        (Standing::Has(StaffRole::Admin), Some("ada")),
+        (has(StaffRole::Admin, "a"), Some("ada")),
         (Standing::Gone, None),
     ] {
         *set.standing.lock().unwrap() = standing;
@@ -168,8 +173,9 @@ async fn only_an_admin_is_an_admin() {
 #[tokio::test]
 async fn a_role_that_was_taken_away_is_gone_at_once() {
     let set = set(Some(StaffRole::Admin));
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "a");
     let cookie = set.logged_in().await;
-    *set.standing.lock().unwrap() = Standing::Has(StaffRole::Reviewer);
+    *set.standing.lock().unwrap() = has(StaffRole::Reviewer, "a");
     let session = set.recognise(&cookie).await.unwrap();
     assert_eq!(session.admin().err(), Some(NotAdmin));
 }
@@ -177,10 +183,23 @@ async fn a_role_that_was_taken_away_is_gone_at_once() {
 #[tokio::test]
 async fn the_session_of_somebody_who_left_ends_and_does_not_come_back() {
     let set = set(Some(StaffRole::Admin));
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "a");
     let cookie = set.logged_in().await;
     *set.standing.lock().unwrap() = Standing::Gone;
     assert!(set.recognise(&cookie).await.is_none());
-    *set.standing.lock().unwrap() = Standing::Has(StaffRole::Admin);
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "a");
+    assert!(set.recognise(&cookie).await.is_none());
+}
+
+#[tokio::test]
+async fn no_session_outlives_the_password_it_began_with() {
+    let set = set(Some(StaffRole::Admin));
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "a");
+    let cookie = set.logged_in().await;
+    assert!(set.recognise(&cookie).await.is_some());
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "b");
+    assert!(set.recognise(&cookie).await.is_none());
+    *set.standing.lock().unwrap() = has(StaffRole::Admin, "a");
     assert!(set.recognise(&cookie).await.is_none());
 }
 
