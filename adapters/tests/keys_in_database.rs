@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ehi_adapters::keys::{OlderKeys, RsaKeys, SigningKeys};
+use ehi_adapters::keys::{OlderKeys, RotateError, RsaKeys, SigningKeys};
 use ehi_adapters::sql::{Database, DatabaseLimits, KeySecret, SqlKeys};
 use ehi_adapters::testing::TestDatabase;
 use ehi_core::ports::{KeyError, TokenKeys};
@@ -43,7 +43,11 @@ impl House {
     }
 
     fn keys(&self) -> SigningKeys {
-        let secret = KeySecret::parse(&KeySecret::write([1; 32])).unwrap();
+        self.keys_sealed_by(1)
+    }
+
+    fn keys_sealed_by(&self, secret: u8) -> SigningKeys {
+        let secret = KeySecret::parse(&KeySecret::write([secret; 32])).unwrap();
         SigningKeys::new(Arc::new(SqlKeys::new(&self.database, secret)), HOUR)
     }
 
@@ -123,6 +127,22 @@ async fn keys_that_are_revoked_verify_nothing_anywhere(house: House) {
     }
 }
 
+async fn who_lost_the_secret_begins_anew(house: House) {
+    let token = house.replica().await.sign(&claims()).await.unwrap();
+    let keys = house.keys_sealed_by(2);
+    assert!(keys.list(at(0)).await.is_err());
+    let unchanged = keys.rotate(at(0), OlderKeys::Verify).await;
+    assert!(
+        matches!(unchanged, Err(RotateError::Unchanged(_))),
+        "{unchanged:?}"
+    );
+    keys.rotate(at(0), OlderKeys::Revoked).await.unwrap();
+    let anew = RsaKeys::open(keys, house.clock.clone()).await.unwrap();
+    assert!(anew.verify(&token).await.is_err());
+    let token = anew.sign(&claims()).await.unwrap();
+    assert_eq!(anew.verify(&token).await.unwrap(), claims());
+}
+
 async fn many_rotations_at_once_leave_one_newest_key_for_all(house: House) {
     let replica = house.replica().await;
     let rotated = join_all((0..4).map(|_| async {
@@ -162,11 +182,13 @@ on!(sqlite:
     replicas_that_start_at_once_agree_on_one_first_key
     a_new_key_signs_everywhere_and_tokens_of_the_old_one_verify_to_their_end
     keys_that_are_revoked_verify_nothing_anywhere
+    who_lost_the_secret_begins_anew
     many_rotations_at_once_leave_one_newest_key_for_all
 );
 on!(postgres:
     replicas_that_start_at_once_agree_on_one_first_key
     a_new_key_signs_everywhere_and_tokens_of_the_old_one_verify_to_their_end
     keys_that_are_revoked_verify_nothing_anywhere
+    who_lost_the_secret_begins_anew
     many_rotations_at_once_leave_one_newest_key_for_all
 );

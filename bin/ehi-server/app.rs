@@ -31,7 +31,7 @@ use crate::Failure;
 use crate::database::Storage;
 use crate::edge::RequestLimits;
 use crate::files::FilesPlace;
-use crate::keys::KeyPlace;
+use crate::keys::{KeyPlace, unusable};
 
 /// What one deployment differs in from another.
 pub struct Parts {
@@ -303,9 +303,7 @@ impl Ports {
         let longest_token = parts.lifetimes.access_token;
         let database = async || parts.stores.database().cloned();
         let keys = parts.keys.open(data, longest_token, database).await?;
-        let keys = RsaKeys::open(keys, clock.clone())
-            .await
-            .map_err(|error| Failure::because("the signing keys cannot be used", error))?;
+        let keys = RsaKeys::open(keys, clock.clone()).await.map_err(unusable)?;
         let assertions = JwtAssertions::new(clock.clone())
             .map_err(|error| Failure::because("the keys of clients could not be fetched", error))?;
         Ok(Self {

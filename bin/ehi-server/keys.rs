@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use ehi_adapters::keys::{KeyFolder, KeyState, OlderKeys, SigningKeys};
 use ehi_adapters::sql::{Database, KeySecret, SqlKeys};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
-use ehi_core::ports::{Action, Clock, Entropy, KeyStore};
+use ehi_core::ports::{Action, Clock, Entropy, KeyError, KeyStore};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -84,6 +84,14 @@ impl KeyPlace {
     }
 }
 
+/// What to do about keys that cannot be used.
+pub fn unusable(error: KeyError) -> Failure {
+    Failure::because(
+        "the signing keys cannot be used. If they were sealed by a secret that is lost, 'ehi-server keys rotate --revoke-old' makes new ones: every app then needs new tokens",
+        error,
+    )
+}
+
 /// Bytes of a file with a secret, at most.
 const LONGEST: u64 = 1 << 10;
 
@@ -143,11 +151,14 @@ async fn rotate(config: &Config, older: OlderKeys) -> Result<(), Failure> {
     if older == OlderKeys::Revoked {
         events.push(operator(Action::RevokeKeys));
     }
+    let now = SystemClock.now();
+    if older == OlderKeys::Verify {
+        // Where the older ones cannot be read nothing is going to happen.
+        keys.list(now).await.map_err(unusable)?;
+    }
     record(config, &events).await?;
-    let kid = keys
-        .rotate(SystemClock.now(), older)
-        .await
-        .map_err(|error| Failure::because("no new key could be made", error))?;
+    let rotated = keys.rotate(now, older).await;
+    let kid = rotated.map_err(|error| Failure::because("not all was done", error))?;
     say(&format!("{kid} signs from now on."));
     if older == OlderKeys::Revoked {
         say("Tokens that older keys signed are worth nothing any more.");
@@ -159,7 +170,7 @@ async fn list(config: &Config) -> Result<(), Failure> {
     let keys = (open(config).await?)
         .list(SystemClock.now())
         .await
-        .map_err(|error| Failure::because("the keys cannot be read", error))?;
+        .map_err(unusable)?;
     for key in keys {
         let made = key
             .made

@@ -22,6 +22,9 @@ use super::throttle::{Quota, Throttle};
 /// log: nobody fills the audit log with what costs them nothing.
 pub const REMEMBERED: Quota = Quota::a_minute(30);
 
+/// The same of all places together, for whoever has many.
+pub const REMEMBERED_OF_ALL: Quota = Quota::a_minute(600);
+
 /// Who was refused, as far as it is known. It travels with the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -87,7 +90,9 @@ pub async fn remember(
     if let (Some(refused), Some(action)) = (refused, action) {
         let now = app.exports.now();
         let place = origin.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        if throttle.refusals.take(Network::of(place), now).is_ok() {
+        let few = (throttle.refusals.take(Network::site(place), now))
+            .and_then(|()| throttle.all_refusals.take((), now));
+        if few.is_ok() {
             let event = event(refused.clone(), &origin, action, job, now);
             app.audit.note(&event).await;
         } else {

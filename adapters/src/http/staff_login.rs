@@ -16,6 +16,7 @@ use super::cookie::{Cookie, Forget};
 use super::error::{Admin, Page, Problem};
 use super::extract::{CameFrom, Payload, Query, field};
 use super::pages::render;
+use super::refusals::Refused;
 use super::smart::redirect;
 use super::{App, Shared, elsewhere};
 
@@ -163,7 +164,13 @@ pub async fn staff_only(
 ) -> Result<Response, Admin> {
     let secret = Cookie::of_staff(&app).read(request.headers());
     let secret = secret.ok_or_else(|| Problem::unauthorized("Please log in first."))?;
-    let session = app.staff.recognise(&secret, &origin).await?;
+    let session = match app.staff.recognise(&secret, &origin).await {
+        Ok(session) => session,
+        Err(error @ SessionError::None) => {
+            return Err(Problem::from(error).remembered(Refused::unknown()).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let cookie = staff_cookie(&app, &secret, session.expires_at);
     request.extensions_mut().insert(session);
     let mut response = next.run(request).await;

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use super::error::{Problem, by_path};
 use super::extract::ClientAddress;
-use super::refusals::{REMEMBERED, Refused};
+use super::refusals::{REMEMBERED, REMEMBERED_OF_ALL, Refused};
 use super::{Shared, smart};
 
 /// How often something may be done: so many times at once, and again so many each minute.
@@ -102,8 +102,10 @@ pub struct Throttle {
     pub clients: Buckets<ClientId>,
     /// Kick-offs for a patient.
     pub patients: Buckets<PatientId>,
-    /// Refusals that are remembered.
+    /// Refusals of one place that are remembered.
     pub refusals: Buckets<Network>,
+    /// Refusals of all places together that are.
+    pub all_refusals: Buckets<()>,
 }
 
 impl Throttle {
@@ -114,6 +116,7 @@ impl Throttle {
             clients: Buckets::new(limits.tokens_per_client),
             patients: Buckets::new(limits.kick_offs_per_patient),
             refusals: Buckets::new(REMEMBERED),
+            all_refusals: Buckets::new(REMEMBERED_OF_ALL),
         }
     }
 }

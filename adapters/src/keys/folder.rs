@@ -61,6 +61,11 @@ impl KeyFolder {
 
 #[async_trait]
 impl KeyStore for KeyFolder {
+    async fn ages(&self) -> Result<Vec<KeyAge>, KeyStoreError> {
+        let files = self.files().map_err(unread)?;
+        Ok(files.into_iter().map(|file| file.made).collect())
+    }
+
     async fn all(&self) -> Result<Vec<StoredKey>, KeyStoreError> {
         let files = self.files().map_err(unread)?;
         let keys = files.into_iter().map(|File { made, path }| {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use folder::KeyFolder;
 use ring::Ring;
-pub use ring::{KeyState, ListedKey, OlderKeys, SigningKeys};
+pub use ring::{KeyState, ListedKey, OlderKeys, RotateError, SigningKeys};
 
 /// An access token of ours is below 2 KiB; nothing longer is even parsed.
 const LONGEST_TOKEN: usize = 8 << 10;

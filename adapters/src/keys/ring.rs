@@ -53,6 +53,24 @@ pub enum OlderKeys {
     Revoked,
 }
 
+/// Why keys were not rotated as they should have been.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RotateError {
+    /// There is no new key: everything is as it was.
+    #[error("no new key could be made")]
+    Unchanged(#[from] KeyError),
+    /// The new key signs, but not all older ones could be deleted.
+    #[error("{kid} signs from now on, but older keys remain and still verify: try again")]
+    OldRemain {
+        /// The new key's id.
+        kid: String,
+        /// Why.
+        #[source]
+        cause: KeyStoreError,
+    },
+}
+
 /// The keys, the newest last; never empty.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -127,11 +145,22 @@ impl SigningKeys {
     }
 
     /// Makes a new key, which signs from now on, and deletes those that have had their day, or all
-    /// of those before it. Returns the new key's id. Takes a while.
-    pub async fn rotate(&self, now: Timestamp, older: OlderKeys) -> Result<String, KeyError> {
-        let before = self.read().await.map_err(unavailable)?;
+    /// of those before it: these may be unreadable. Returns the new key's id. Takes a while.
+    pub async fn rotate(&self, now: Timestamp, older: OlderKeys) -> Result<String, RotateError> {
+        let ages = self.store.ages().await.map_err(unavailable)?;
+        let newest = ages.last().ok_or_else(|| unavailable("there is no key"))?;
+        let over = match older {
+            OlderKeys::Revoked => ages.clone(),
+            OlderKeys::Verify => {
+                let before = self.read().await.map_err(unavailable)?;
+                (before.all().zip(before.states(now)))
+                    .filter(|(_, state)| *state == KeyState::Retired)
+                    .map(|((made, _), _)| *made)
+                    .collect()
+            }
+        };
         // Later than every other, whatever the clock says.
-        let mut made = KeyAge(now.as_second().max(before.newest.0.0 + 1));
+        let mut made = KeyAge(now.as_second().max(newest.0 + 1));
         let pem = make().await?;
         let kid = Key::from_pem(pem.as_str())?.kid().to_owned();
         let mut key = StoredKey {
@@ -142,17 +171,19 @@ impl SigningKeys {
             made.0 += 1;
             key.made = made;
         }
-        for ((old, _), state) in before.all().zip(before.states(now)) {
-            if older == OlderKeys::Revoked || state == KeyState::Retired {
-                self.store.remove(*old).await.map_err(unavailable)?;
-            }
+        for old in over {
+            let removed = self.store.remove(old).await;
+            removed.map_err(|cause| RotateError::OldRemain {
+                kid: kid.clone(),
+                cause,
+            })?;
         }
         Ok(kid)
     }
 
     /// Makes the first key where there is none.
     pub(super) async fn begin(&self) -> Result<(), KeyError> {
-        if self.store.all().await.map_err(unavailable)?.is_empty() {
+        if self.store.ages().await.map_err(unavailable)?.is_empty() {
             let first = StoredKey {
                 made: KeyAge(0),
                 pem: make().await?.into(),

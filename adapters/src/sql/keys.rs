@@ -87,6 +87,14 @@ fn unread(error: sqlx::Error) -> KeyStoreError {
 
 #[async_trait]
 impl KeyStore for SqlKeys {
+    async fn ages(&self) -> Result<Vec<KeyAge>, KeyStoreError> {
+        let made = sqlx::query_scalar::<_, i64>("SELECT made FROM signing_keys ORDER BY made")
+            .fetch_all(self.database.pool())
+            .await
+            .map_err(unread)?;
+        Ok(made.into_iter().map(KeyAge).collect())
+    }
+
     async fn all(&self) -> Result<Vec<StoredKey>, KeyStoreError> {
         let found = sqlx::query_as::<_, (i64, String)>(
             "SELECT made, wrapped FROM signing_keys ORDER BY made",
@@ -131,10 +139,7 @@ impl KeyStore for SqlKeys {
     }
 
     async fn stamp(&self) -> Result<KeyStamp, KeyStoreError> {
-        let made = sqlx::query_scalar::<_, i64>("SELECT made FROM signing_keys ORDER BY made")
-            .fetch_all(self.database.pool())
-            .await
-            .map_err(unread)?;
-        Ok(KeyStamp(format!("{made:?}")))
+        let ages = self.ages().await?;
+        Ok(KeyStamp(format!("{ages:?}")))
     }
 }

@@ -29,6 +29,9 @@ pub trait TokenKeys: Debug + Send + Sync + 'static {
 #[cfg_attr(any(test, feature = "testkit"), mockall::automock)]
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
+    /// When each key was made, the oldest first; of those that cannot be used, too.
+    async fn ages(&self) -> Result<Vec<KeyAge>, KeyStoreError>;
+
     /// Every key, the oldest first.
     async fn all(&self) -> Result<Vec<StoredKey>, KeyStoreError>;
 

@@ -68,6 +68,8 @@ pub async fn keys_come_back_as_they_were_the_oldest_first(store: Store) {
         assert_eq!(store.keep(&key(made, text)).await.unwrap(), Kept::Now);
     }
     assert_eq!(store.keep(&key(99, "d")).await.unwrap(), Kept::Before);
+    let ages = [0, 99, 1_700_000_000].map(KeyAge);
+    assert_eq!(store.ages().await.unwrap(), ages);
     let expected = [(0, long.as_str()), (99, "c"), (1_700_000_000, "b")];
     let expected = expected.map(|(made, text)| (made, text.to_owned()));
     assert_eq!(told(&store).await, expected);
