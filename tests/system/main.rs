@@ -15,6 +15,7 @@ mod clients;
 mod export;
 mod forms;
 mod gated;
+mod hand;
 mod patients;
 mod provider;
 mod raw;
