@@ -102,7 +102,7 @@ impl<'s> Crew<'s> {
     fn stop(&mut self, number: usize) {
         if self.hands[number].is_there() && !self.stopped.contains_key(&number) {
             self.hands[number].signal("STOP");
-            self.stopped.insert(number, Instant::now() + LEASE * 2);
+            self.stopped.insert(number, Instant::now() + LEASE * 3 / 2);
         }
     }
 
@@ -235,11 +235,11 @@ impl Storm<'_> {
                 self.kills += 1;
                 crew.kill(hand);
             }
-            2 => {
+            2..4 => {
                 self.stops += 1;
                 crew.stop(hand);
             }
-            3..7 => {
+            4..7 => {
                 let ask =
                     (self.dice).one_of(&[Ask::Put, Ask::Put, Ask::Head, Ask::List, Ask::Delete]);
                 let fault = self.dice.one_of(&[
