@@ -71,8 +71,8 @@ pub struct Parts {
     pub open: OpenLimits,
     /// How long exports that run may take to come to their end when the process has to.
     pub drain: Duration,
-    /// How long a worker keeps an export without a sign of life.
-    pub lease: Duration,
+    /// How exports are worked on.
+    pub working: WorkerSettings,
 }
 
 /// What processes that only export differ in from each other.
@@ -89,8 +89,8 @@ pub struct WorkerParts {
     pub rules: Rules,
     /// How many exports run at a time.
     pub workers: usize,
-    /// How long a worker keeps an export without a sign of life.
-    pub lease: Duration,
+    /// How exports are worked on.
+    pub working: WorkerSettings,
 }
 
 /// Every lifetime.
@@ -242,7 +242,7 @@ pub async fn wire_workers(parts: WorkerParts, data: &Path) -> Result<Vec<Worker>
         source: parts.source,
         clock,
         entropy,
-        lease: parts.lease,
+        working: parts.working,
         base: &parts.base,
         rules: &parts.rules,
     };
@@ -258,7 +258,7 @@ struct Bench<'a> {
     entropy: Arc<dyn Entropy>,
     base: &'a Url,
     rules: &'a Rules,
-    lease: Duration,
+    working: WorkerSettings,
 }
 
 impl Bench<'_> {
@@ -279,7 +279,7 @@ impl Bench<'_> {
                 rules: self.rules.clone(),
                 limits: ExportLimits::default(),
             },
-            settings: WorkerSettings::with_lease(self.lease),
+            settings: self.working,
         };
         (1..=count).map(worker).collect()
     }
@@ -417,7 +417,7 @@ impl Ports {
             entropy: self.entropy.clone(),
             base: &parts.base,
             rules: &parts.rules,
-            lease: parts.lease,
+            working: parts.working,
         };
         bench.workers(parts.workers)
     }

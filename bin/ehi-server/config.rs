@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,9 @@ pub struct Config {
     /// How long a worker keeps an export without a sign of life; then another takes it.
     #[serde(default = "lease")]
     pub(crate) lease: HumanDuration,
+    /// How often an export is tried before it is given up.
+    #[serde(default)]
+    pub(crate) attempts: Option<NonZeroU32>,
     /// When things expire.
     #[serde(default)]
     pub lifetimes: LifetimesConfig,
@@ -284,9 +288,13 @@ impl Config {
         self.drain.0
     }
 
-    /// How long a worker keeps an export without a sign of life.
-    pub fn lease(&self) -> Duration {
-        self.lease.0
+    /// How exports are worked on.
+    pub fn working(&self) -> WorkerSettings {
+        let mut settings = WorkerSettings::with_lease(self.lease.0);
+        if let Some(attempts) = self.attempts {
+            settings.patience.attempts = attempts.get();
+        }
+        settings
     }
 
     /// What is asked of requests.
@@ -456,6 +464,17 @@ mod tests {
                 assert!(wrong.contains(part), "{part} is not in {wrong}");
             }
         }
+    }
+
+    #[test]
+    fn an_export_is_tried_as_often_as_the_file_says_and_once_at_least() {
+        let attempts = |text: &str| {
+            let config = Config::parse(&format!("{text}{WHOLE}")).unwrap();
+            config.working().patience.attempts
+        };
+        assert_eq!(attempts(""), WorkerSettings::default().patience.attempts);
+        assert_eq!(attempts("attempts = 9\n"), 9);
+        assert!(told(&format!("attempts = 0\n{WHOLE}")).contains("attempts"));
     }
 
     #[test]

@@ -184,7 +184,7 @@ async fn run_on(
         // Whoever tries an app here asks for the same patient again and again.
         open: OpenLimits::NONE,
         drain: Duration::from_secs(10),
-        lease: WorkerSettings::default().lease,
+        working: WorkerSettings::default(),
     };
     let wired = wire(parts, data).await?;
     let walk = Walk::new(&base);

@@ -57,7 +57,7 @@ pub async fn run(arguments: ServeArguments) -> Result<(), Failure> {
         requests: config.requests(),
         open: config.limits.open(),
         drain: config.drain(),
-        lease: config.lease(),
+        working: config.working(),
     };
     let edge = config.edge()?;
     let wired = wire(parts, &config.data).await?;

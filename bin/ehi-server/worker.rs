@@ -36,7 +36,7 @@ pub async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
         source: sources::open(&config.records).await?,
         rules: config.rules()?,
         workers: count.unwrap_or_else(processors),
-        lease: config.lease(),
+        working: config.working(),
     };
     let workers = wire_workers(parts, &config.data).await?;
     let ends = start::ends()?;

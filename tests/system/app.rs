@@ -349,6 +349,15 @@ impl Job {
         }
     }
 
+    /// The one of this id.
+    pub fn of(server: &Server, id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            status_url: server.url(&format!("/jobs/{id}/status")),
+            form_url: None,
+        }
+    }
+
     /// Where the choices are sent.
     pub fn url(&self, server: &Server) -> String {
         server.url(&format!("/jobs/{}", self.id))

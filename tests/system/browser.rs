@@ -25,17 +25,22 @@ pub fn http() -> Client {
 
 /// Sends a request and reads the whole answer.
 pub async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    try_send(request).await.unwrap()
+}
+
+/// Sends a request, and reads the whole answer if there is one.
+pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
     let url = response.url().clone();
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = response.bytes().await.unwrap().to_vec();
-    Answer {
+    let body = response.bytes().await?.to_vec();
+    Ok(Answer {
         url,
         status,
         headers,
         body,
-    }
+    })
 }
 
 /// An answer, read to its end.

@@ -98,7 +98,8 @@ async fn download(app: &App<'_>, job: &Job, manifest: &Value, record: &ByKey) {
 async fn nothing_acknowledged_is_lost(site: Site, more: &str) {
     site.write("records/anna.json", &record());
     let (_, record) = read_bundle(&record());
-    let mut server = site.start(more);
+    // Whoever takes over does not wait long for the one that was killed.
+    let mut server = site.start(&format!("lease = '2 s'\n{more}"));
     let tokens = App::connect(&server, ANNA).await.tokens;
     let mut browser = Staff::log_in(&server).await.browser;
     let begun = Instant::now();

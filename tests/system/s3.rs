@@ -18,7 +18,7 @@ use crate::staff::{Staff, titles};
 use crate::wait::until;
 
 /// What the server is given to prove itself, and no look elsewhere.
-const KEYS: &[(&str, &str)] = &[
+pub const KEYS: &[(&str, &str)] = &[
     ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
     ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
     ("AWS_EC2_METADATA_DISABLED", "true"),
@@ -35,7 +35,7 @@ fn now() -> Timestamp {
 }
 
 /// An S3 that goes by the time of today.
-async fn s3() -> S3 {
+pub async fn s3() -> S3 {
     let s3 = S3::start().await;
     s3.clock.set(now());
     s3
@@ -47,7 +47,7 @@ fn demo(s3: &S3, more: &str) -> Server {
 }
 
 /// The files below a folder.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = folder.read_dir() else {
         return Vec::new();
     };

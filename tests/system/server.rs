@@ -123,7 +123,8 @@ impl Server {
         Self::serve_in(folder, &[])
     }
 
-    fn serve_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+    /// The same with variables of its environment.
+    pub fn serve_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut command = command();
         command
             .envs(variables.iter().copied())
@@ -279,10 +280,7 @@ impl Server {
 
     /// Sends it a signal such as `HUP`.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let mut kill = Command::new("kill");
-        let sent = kill.args([&format!("-{name}"), &id]).status();
-        assert!(sent.unwrap().success(), "no signal could be sent");
+        signal(&self.child, name);
     }
 
     /// A path as the process sees it, which may have file systems of its own.
@@ -361,6 +359,14 @@ fn bare(mut command: Command) -> Command {
     }
     command.env("RUST_LOG", "debug");
     command
+}
+
+/// Sends a process a signal such as `HUP`.
+pub fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    let mut kill = Command::new("kill");
+    let sent = kill.args([&format!("-{name}"), &id]).status();
+    assert!(sent.unwrap().success(), "no signal could be sent");
 }
 
 /// Waits for a process to end by itself. One that does not is killed and gives `None`.

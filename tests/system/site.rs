@@ -56,9 +56,21 @@ impl Site {
         fs::write(self.folder.path().join(name), content).unwrap();
     }
 
+    /// Writes more into one of its files.
+    pub fn append(&self, name: &str, content: &str) {
+        let old = fs::read_to_string(self.at(name)).unwrap();
+        self.write(name, &format!("{old}{content}"));
+    }
+
     /// Starts it over plain HTTP, with more in its configuration.
     pub fn start(self, more: &str) -> Server {
         self.start_as("http", more)
+    }
+
+    /// The same with variables of its environment.
+    pub fn start_in(self, more: &str, variables: &[(&str, &str)]) -> Server {
+        self.configure("http", more);
+        Server::serve_in(self.folder, variables)
     }
 
     /// Starts it with a public URL of this scheme.

@@ -2,67 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use ehi_adapters::testing::TestDatabase;
 
 use crate::app::{App, Job};
 use crate::gated::GatedSource;
+use crate::hand::Hand;
 use crate::patients::ANNA;
-use crate::server::{Log, Server, command, wait_for_exit};
+use crate::server::{Server, command};
 use crate::site::Site;
 use crate::staff::Staff;
 use crate::wait::until;
-
-/// `ehi-server worker`. Dropping it kills the process.
-struct Hand {
-    child: Child,
-    log: Log,
-}
-
-impl Hand {
-    /// One that takes the work of this server, one export at a time.
-    async fn of(server: &Server) -> Self {
-        let config = server.data().join("ehi.toml");
-        let mut child = command()
-            .args(["worker", "--workers", "1", "--config"])
-            .arg(config)
-            .spawn()
-            .unwrap();
-        let log = Log::of(&mut child);
-        let hand = Self { child, log };
-        hand.says("ehi-server worker is ready").await;
-        hand
-    }
-
-    async fn says(&self, what: &str) {
-        let said = async || self.log.text().contains(what).then_some(());
-        until(what, said).await;
-    }
-
-    fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.unwrap().success(), "no signal could be sent");
-    }
-
-    /// How it ends, in a thread of its own: others go on meanwhile.
-    async fn ended(mut self) -> ExitStatus {
-        let ended = tokio::task::spawn_blocking(move || {
-            let status = wait_for_exit(&mut self.child, Duration::from_secs(30));
-            status.unwrap_or_else(|| panic!("it does not end: {}", self.log.text()))
-        });
-        ended.await.unwrap()
-    }
-}
-
-impl Drop for Hand {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A server that only answers requests, on PostgreSQL, with the records of this source.
 fn front(database: &TestDatabase, source: &GatedSource, more: &str) -> Server {
@@ -134,7 +85,7 @@ async fn a_worker_that_has_to_end_brings_its_export_to_the_end_and_takes_no_othe
     let app = App::connect(&server, ANNA).await;
     let job = app.kick_off("/no-form").await;
     source.came(1).await;
-    hand.terminate();
+    hand.signal("TERM");
     hand.says("no further export is begun").await;
     let waiting = app.kick_off("/no-form").await;
     source.open();
@@ -174,7 +125,7 @@ async fn an_export_that_takes_longer_than_the_drain_is_given_back_and_taken_over
     let app = App::connect(&server, ANNA).await;
     let job = app.kick_off("/no-form").await;
     source.came(1).await;
-    hand.terminate();
+    hand.signal("TERM");
     is_taken_over(&server, &source, &app, hand, &job).await;
 }
 
@@ -186,9 +137,9 @@ async fn a_second_signal_ends_it_at_once() {
     let app = App::connect(&server, ANNA).await;
     let job = app.kick_off("/no-form").await;
     source.came(1).await;
-    hand.terminate();
+    hand.signal("TERM");
     hand.says("no further export is begun").await;
-    hand.terminate();
+    hand.signal("TERM");
     hand.says("given back").await;
     is_taken_over(&server, &source, &app, hand, &job).await;
 }

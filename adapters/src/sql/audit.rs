@@ -4,8 +4,11 @@ use async_trait::async_trait;
 use ehi_core::audit::{ChainCheck, ChainError, Link};
 use ehi_core::ports::{AuditEntry, AuditEvent, AuditFilter, AuditLog, AuditPage, StoreError};
 use futures::TryStreamExt;
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
-use super::{Database, nanoseconds, unavailable};
+use super::{Database, Dialect, nanoseconds, unavailable};
 
 /// The audit log in a database. Give the server's role no right to change or delete its rows.
 #[derive(Debug, Clone)]
@@ -17,6 +20,48 @@ impl SqlAudit {
         Self(database.clone())
     }
 
+    /// Appends in a transaction: SQLite's one writer has the log for itself.
+    async fn append_in_turn(&self, row: Row) -> Result<(), StoreError> {
+        let mut transaction = self.0.begin().await?;
+        let (last, hash) =
+            sqlx::query_as::<_, (i64, String)>("SELECT number, hash FROM audit_head")
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
+        let last = link(last, hash).ok_or_else(|| unavailable("the head of the log is broken"))?;
+        let next = last.next(&row.event);
+        let insert = sqlx::query(
+            "INSERT INTO audit (at, actor, action, outcome, patient, job, event, number, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        );
+        row.bind(insert)
+            .bind(number(next.number))
+            .bind(next.hash.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        sqlx::query("UPDATE audit_head SET number = $1, hash = $2")
+            .bind(number(next.number))
+            .bind(next.hash.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)
+    }
+
+    /// Appends by a single statement: a process that freezes, or whose network does, never holds
+    /// the head of the log, for which everybody else would wait.
+    async fn append_at_once(&self, row: Row) -> Result<(), StoreError> {
+        let appended = row
+            .bind(sqlx::query(APPEND))
+            .execute(self.0.pool())
+            .await
+            .map_err(unavailable)?;
+        match appended.rows_affected() {
+            1 => Ok(()),
+            _ => Err(unavailable("the head of the log is missing")),
+        }
+    }
+
     async fn head(&self) -> Result<Option<Link>, ChainError> {
         let unreadable = |error: sqlx::Error| ChainError::Unavailable(error.into());
         let head = sqlx::query_as::<_, (i64, String)>("SELECT number, hash FROM audit_head")
@@ -24,6 +69,51 @@ impl SqlAudit {
             .await
             .map_err(unreadable)?;
         Ok(head.and_then(|(number, hash)| link(number, hash)))
+    }
+}
+
+/// Moves the head of the log on, which waits for whoever does so right now, and adds the entry
+/// behind it. What it computes is [`Link::next`] as PostgreSQL says it.
+const APPEND: &str = "WITH head AS (UPDATE audit_head SET number = number + 1, \
+    hash = translate(rtrim(encode(sha256( \
+        decode(translate(hash, '-_', '+/') || '=', 'base64') || int8send(number + 1) || convert_to($7, 'UTF8') \
+    ), 'base64'), '='), '+/', '-_') \
+    RETURNING number, hash) \
+    INSERT INTO audit (at, actor, action, outcome, patient, job, event, number, hash) \
+    SELECT $1, $2, $3, $4, $5, $6, $7, number, hash FROM head";
+
+/// An entry as the table has it, without its place in the log.
+struct Row {
+    at: i64,
+    actor: String,
+    action: String,
+    outcome: String,
+    patient: String,
+    job: String,
+    event: String,
+}
+
+type Statement = Query<'static, Any, AnyArguments>;
+
+impl Row {
+    fn of(event: &AuditEvent) -> Result<Self, StoreError> {
+        Ok(Self {
+            at: nanoseconds(event.at),
+            actor: event.actor.name().unwrap_or_default().to_owned(),
+            action: name(&event.action)?,
+            outcome: name(&event.outcome)?,
+            patient: (event.patient.as_ref()).map_or_else(String::new, |id| id.as_str().to_owned()),
+            job: event.job.map(|id| id.to_string()).unwrap_or_default(),
+            event: serde_json::to_string(event).map_err(unavailable)?,
+        })
+    }
+
+    fn bind(self, statement: Statement) -> Statement {
+        (statement.bind(self.at).bind(self.actor).bind(self.action))
+            .bind(self.outcome)
+            .bind(self.patient)
+            .bind(self.job)
+            .bind(self.event)
     }
 }
 
@@ -47,40 +137,11 @@ fn name(value: &impl serde::Serialize) -> Result<String, StoreError> {
 #[async_trait]
 impl AuditLog for SqlAudit {
     async fn append(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        let text = serde_json::to_string(event).map_err(unavailable)?;
-        let mut transaction = self.0.begin().await?;
-        let locked = self.0.by_dialect(
-            "SELECT number, hash FROM audit_head",
-            "SELECT number, hash FROM audit_head FOR UPDATE",
-        );
-        let (last, hash) = sqlx::query_as::<_, (i64, String)>(locked)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        let last = link(last, hash).ok_or_else(|| unavailable("the head of the log is broken"))?;
-        let next = last.next(&text);
-        sqlx::query(
-            "INSERT INTO audit (number, hash, at, actor, action, outcome, patient, job, event) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(number(next.number))
-        .bind(next.hash.to_string())
-        .bind(nanoseconds(event.at))
-        .bind(event.actor.name().unwrap_or_default().to_owned())
-        .bind(name(&event.action)?)
-        .bind(name(&event.outcome)?)
-        .bind(event.patient.as_ref().map_or("", |id| id.as_str()).to_owned())
-        .bind(event.job.map(|id| id.to_string()).unwrap_or_default())
-        .bind(text)
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        sqlx::query("UPDATE audit_head SET number = $1, hash = $2")
-            .bind(number(next.number))
-            .bind(next.hash.to_string())
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)
+        let row = Row::of(event)?;
+        match self.0.dialect() {
+            Dialect::Sqlite => self.append_in_turn(row).await,
+            Dialect::Postgres => self.append_at_once(row).await,
+        }
     }
 
     async fn list(

@@ -52,6 +52,9 @@ pub struct DatabaseLimits {
     pub patience: Duration,
     /// A statement that takes longer is given up (PostgreSQL).
     pub statement: Duration,
+    /// A transaction in which nothing is said for so long is undone, so that nobody waits for what
+    /// it holds: its process, or the way to it, may be frozen (PostgreSQL).
+    pub silence: Duration,
 }
 
 impl Default for DatabaseLimits {
@@ -60,6 +63,7 @@ impl Default for DatabaseLimits {
             connections: 10,
             patience: Duration::from_secs(10),
             statement: Duration::from_secs(30),
+            silence: Duration::from_secs(5),
         }
     }
 }
@@ -248,11 +252,11 @@ async fn connect(
         _ => url.to_owned(),
     };
     let options: AnyConnectOptions = url.parse().map_err(unreachable)?;
-    let statement = limits.statement.as_millis();
+    let (statement, silence) = (limits.statement.as_millis(), limits.silence.as_millis());
     let settings = match dialect {
         // WAL: readers do not wait for the writer. FULL: what was acknowledged outlives a power cut.
         Dialect::Sqlite => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = ON;".to_owned(),
-        Dialect::Postgres => format!("SET statement_timeout = {statement}; SET idle_in_transaction_session_timeout = {statement};"),
+        Dialect::Postgres => format!("SET statement_timeout = {statement}; SET idle_in_transaction_session_timeout = {silence};"),
     };
     let settings: Arc<str> = settings.into();
     AnyPoolOptions::new()

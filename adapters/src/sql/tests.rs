@@ -1,5 +1,6 @@
 //! Every store on both databases, by the suites that all stores run.
 
+mod frozen;
 mod listening;
 mod older;
 mod plans;

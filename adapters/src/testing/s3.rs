@@ -14,8 +14,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -98,6 +99,8 @@ pub struct Bucket {
     uploads: Mutex<BTreeMap<(String, String), SystemTime>>,
     asked: Mutex<Vec<(Ask, HeaderMap)>>,
     faults: Mutex<Vec<(Ask, usize, Fault)>>,
+    struck: AtomicUsize,
+    distance: Mutex<Duration>,
     locked: Mutex<HashSet<String>>,
 }
 
@@ -113,6 +116,8 @@ impl Server {
             uploads: Mutex::default(),
             asked: Mutex::default(),
             faults: Mutex::default(),
+            struck: AtomicUsize::new(0),
+            distance: Mutex::default(),
             locked: Mutex::default(),
         });
         let mut builder = S3ServiceBuilder::new(Shared(bucket.clone()));
@@ -176,6 +181,16 @@ impl Bucket {
         self.locked.lock().unwrap().insert(key.to_owned());
     }
 
+    /// It is far away: from now on a request takes that much longer.
+    pub fn move_away(&self, by: Duration) {
+        *self.distance.lock().unwrap() = by;
+    }
+
+    /// How many requests had a fault.
+    pub fn struck(&self) -> usize {
+        self.struck.load(Ordering::Relaxed)
+    }
+
     pub fn count(&self, ask: Ask) -> usize {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|(seen, _)| *seen == ask).count()
@@ -202,6 +217,7 @@ impl Bucket {
         let (_, times, fault) =
             (faults.iter_mut()).find(|(kind, times, _)| *kind == ask && *times > 0)?;
         *times -= 1;
+        self.struck.fetch_add(1, Ordering::Relaxed);
         Some(*fault)
     }
 
@@ -253,6 +269,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let fault = bucket.see(ask(&request), request.headers());
+    let distance = *bucket.distance.lock().unwrap();
+    tokio::time::sleep(distance).await;
     let cut = || io::Error::from(io::ErrorKind::ConnectionReset);
     match fault {
         Some(Fault::Status(status, code)) => {

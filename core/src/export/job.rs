@@ -190,12 +190,15 @@ pub struct Progress {
     pub bytes: u64,
 }
 
+/// How long the pause between two attempts can become.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+
 /// How patient the server is with attempts that go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// How many attempts at most.
     pub attempts: u32,
-    /// The pause before the second attempt; it doubles with each.
+    /// The pause before the second attempt; it doubles with each, up to ten minutes.
     pub pause: Duration,
 }
 
@@ -432,7 +435,8 @@ impl ExportJob {
         self.state = if tries < patience.attempts {
             let pause = patience
                 .pause
-                .saturating_mul(1 << tries.saturating_sub(1).min(16));
+                .saturating_mul(1 << tries.saturating_sub(1).min(16))
+                .min(LONGEST_PAUSE);
             let due = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
             JobState::requested(attempt, given_back, due)
         } else {

@@ -80,6 +80,22 @@ fn attempts_are_tried_again_with_growing_pauses_and_then_given_up() {
 }
 
 #[test]
+fn however_often_an_export_is_tried_a_pause_is_ten_minutes_at_most() {
+    let patience = Patience {
+        attempts: 100,
+        pause: Duration::from_secs(2),
+    };
+    let mut job = testkit::job(Interaction::None);
+    for attempt in 0..50 {
+        let now = attempt * 600;
+        job.claim(&WorkerId("w".into()), at(now), at(now + 60))
+            .unwrap();
+        job.attempt_failed("disk full", patience, at(now)).unwrap();
+        assert!(job.is_claimable(at(now + 600)), "after {attempt}");
+    }
+}
+
+#[test]
 fn a_job_without_review_is_released_at_once() {
     let mut job = claimed();
     job.review = Review::Automatic;
