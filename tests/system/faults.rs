@@ -303,17 +303,14 @@ fn audit(server: &Server, what: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "what failed is worth knowing")]
-async fn every_export_is_done_exactly_once_whatever_fails() {
-    let mut dice = Dice::new();
-    let (s3, database) = (s3().await, Arc::new(TestDatabase::alone().await));
-    let (key, site) = (Key::p384("etl"), Site::new());
+/// A server that only answers requests, on this S3 and this database.
+fn front(s3: &S3, database: &TestDatabase, key: &Key) -> Server {
+    let site = Site::new();
     for number in 0..PATIENTS {
         site.write(&format!("records/{number}.json"), &record(number));
     }
-    site.append("directory.toml", &system("etl", &[&key]));
-    let server = site.start_in(
+    site.append("directory.toml", &system("etl", &[key]));
+    site.start_in(
         &format!(
             "workers = 0\nattempts = 8\nlease = '{} s'\ndatabase = '{}'\nfiles = '{}'\n\
              lifetimes = {{ sweep = '1s' }}\n[limits]\nkick_offs_per_address = 100000\n\
@@ -323,12 +320,11 @@ async fn every_export_is_done_exactly_once_whatever_fails() {
             s3.url("", "&attempts=2&attempt_timeout=1s"),
         ),
         &[KEYS, &[("RUST_LOG", "info")]].concat(),
-    );
-    let mut crew = Crew::start(&server);
-    let staff = Staff::log_in(&server).await;
-    let etl = Etl::connect(&server, &key).await;
+    )
+}
 
-    let begun = Instant::now();
+/// One export of each patient while nothing fails: its files, and the jobs with their patients.
+async fn quiet_run(etl: &Etl<'_>, staff: &Staff<'_>) -> (Vec<Prints>, BTreeMap<String, usize>) {
     let mut known = BTreeMap::new();
     let mut quiet = Vec::new();
     for number in 0..PATIENTS {
@@ -336,7 +332,7 @@ async fn every_export_is_done_exactly_once_whatever_fails() {
         known.insert(job.id.clone(), number);
         quiet.push(job);
     }
-    room(&staff, 0, || ()).await;
+    room(staff, 0, || ()).await;
     let quiet: Vec<Prints> = stream::iter(quiet.iter().enumerate())
         .map(|(number, job)| etl.prints(number, job))
         .buffered(AT_ONCE)
@@ -344,6 +340,37 @@ async fn every_export_is_done_exactly_once_whatever_fails() {
         .await;
     let different: BTreeSet<_> = quiet.iter().collect();
     assert_eq!(different.len(), PATIENTS, "each has a record of its own");
+    (quiet, known)
+}
+
+/// The audit log holds, and tells of the release of each job.
+#[track_caller]
+fn assert_written_down<'a>(server: &Server, jobs: impl Iterator<Item = &'a String>) {
+    let said = audit(server, "verify");
+    assert!(said.contains("none changed"), "{said}");
+    let said = audit(server, "export");
+    let released: Vec<_> = (said.lines())
+        .filter(|line| line.contains("\"auto-approve\""))
+        .collect();
+    for id in jobs {
+        let told = released.iter().any(|line| line.contains(id));
+        assert!(told, "nobody wrote down that {id} was released");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "what failed is worth knowing")]
+async fn every_export_is_done_exactly_once_whatever_fails() {
+    let mut dice = Dice::new();
+    let (s3, database) = (s3().await, Arc::new(TestDatabase::alone().await));
+    let key = Key::p384("etl");
+    let server = front(&s3, &database, &key);
+    let mut crew = Crew::start(&server);
+    let staff = Staff::log_in(&server).await;
+    let etl = Etl::connect(&server, &key).await;
+
+    let begun = Instant::now();
+    let (quiet, mut known) = quiet_run(&etl, &staff).await;
     eprintln!("quiet: {:?}", begun.elapsed());
 
     let restarts = [0, 1].map(|half| (half * 24 + 5 + dice.below(12)) * ROUND);
@@ -432,16 +459,7 @@ async fn every_export_is_done_exactly_once_whatever_fails() {
     .await;
     assert_eq!(jobs(&staff, "").await.unwrap(), [] as [Value; 0]);
     assert_eq!(s3.bucket.uploads(), [""; 0]);
-    let said = audit(&server, "verify");
-    assert!(said.contains("none changed"), "{said}");
-    let said = audit(&server, "export");
-    let released: Vec<_> = (said.lines())
-        .filter(|line| line.contains("\"auto-approve\""))
-        .collect();
-    for id in known.keys() {
-        let told = released.iter().any(|line| line.contains(id));
-        assert!(told, "nobody wrote down that {id} was released");
-    }
+    assert_written_down(&server, known.keys());
     eprintln!("all: {:?}", begun.elapsed());
 }
 

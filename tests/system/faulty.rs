@@ -66,7 +66,7 @@ impl FaultySource {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
                 // Whoever hangs up hangs up.
-                thread::spawn(move || state.answer(stream));
+                thread::spawn(move || state.answer(&stream));
             }
         });
         Self { address, state }
@@ -114,7 +114,7 @@ fn pages(id: &str) -> Vec<Vec<Value>> {
 }
 
 impl State {
-    fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
+    fn answer(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
         let mut host = String::new();
@@ -129,14 +129,14 @@ impl State {
         }
         let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
         let Some(id) = path.strip_prefix("/Patient/") else {
-            return Self::send(&stream, 404, "", &json!({}), None);
+            return Self::send(stream, 404, "", &json!({}), None);
         };
         let (id, everything) = match id.split_once("/$everything") {
             Some((id, query)) => (id, Some(query)),
             None => (id, None),
         };
         if everything.is_some() && self.down.load(Ordering::SeqCst) {
-            return Self::send(&stream, 500, "", &json!({}), None);
+            return Self::send(stream, 500, "", &json!({}), None);
         }
         let content = match everything {
             None => patient(id, "Pat", id),
@@ -147,10 +147,10 @@ impl State {
         };
         let fault = self.fault(id);
         match fault {
-            Some(Fault::Reset) => Ok(set_socket_linger(&stream, Some(Duration::ZERO))?),
-            Some(Fault::Error) => Self::send(&stream, 500, "", &json!({}), None),
-            Some(Fault::Busy) => Self::send(&stream, 503, "Retry-After: 1\r\n", &json!({}), None),
-            fault => Self::send(&stream, 200, "", &content, fault),
+            Some(Fault::Reset) => Ok(set_socket_linger(stream, Some(Duration::ZERO))?),
+            Some(Fault::Error) => Self::send(stream, 500, "", &json!({}), None),
+            Some(Fault::Busy) => Self::send(stream, 503, "Retry-After: 1\r\n", &json!({}), None),
+            fault => Self::send(stream, 200, "", &content, fault),
         }
     }
 
