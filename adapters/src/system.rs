@@ -39,3 +39,11 @@ impl Entropy for SystemEntropy {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    ehi_core::clock_contract!(std::future::ready((SystemClock, ())));
+    ehi_core::entropy_contract!(std::future::ready((SystemEntropy, ())));
+}

@@ -13,6 +13,7 @@
 
 pub mod audit_log;
 pub mod client_registry;
+pub mod clock;
 pub mod file_store;
 pub mod grant_store;
 pub mod guess_store;
