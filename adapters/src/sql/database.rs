@@ -15,6 +15,7 @@ use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::unreadable::{Row, Unreadable};
 use super::{jobs, unavailable};
 
 /// The steps from an empty database to the schema of this version. They only go forward.
@@ -102,6 +103,7 @@ struct Inner {
     dialect: Dialect,
     changed: watch::Sender<()>,
     listener: Option<JoinHandle<()>>,
+    unreadable: Unreadable,
 }
 
 impl Drop for Inner {
@@ -123,20 +125,22 @@ impl Database {
         }
         let pool = connect(url, dialect, limits).await?;
         migrate(&pool).await?;
-        jobs::fill_in(&pool)
-            .await
-            .map_err(|error| DatabaseError::Migration(error.into()))?;
         let changed = watch::Sender::new(());
         let listener = match dialect {
             Dialect::Sqlite => None,
             Dialect::Postgres => Some(tokio::spawn(listen(url.to_owned(), changed.clone()))),
         };
-        Ok(Self(Arc::new(Inner {
+        let database = Self(Arc::new(Inner {
             pool,
             dialect,
             changed,
             listener,
-        })))
+            unreadable: Unreadable::default(),
+        }));
+        jobs::fill_in(&database)
+            .await
+            .map_err(|error| DatabaseError::Migration(error.into()))?;
+        Ok(database)
     }
 
     /// Whether there is something to open: the file of SQLite. Only opening tells of PostgreSQL.
@@ -174,6 +178,19 @@ impl Database {
             Dialect::Sqlite => sqlite,
             Dialect::Postgres => postgres,
         }
+    }
+
+    /// Who tells of rows that cannot be read.
+    pub(super) fn unreadable(&self) -> &Unreadable {
+        &self.0.unreadable
+    }
+
+    /// What could be read of a row. The log tells of one that could not, once.
+    pub(super) fn readable<T, E>(&self, row: Row, id: &str, read: Result<T, E>) -> Option<T> {
+        if read.is_err() {
+            self.0.unreadable.tell(row, id);
+        }
+        read.ok()
     }
 
     /// Tells whoever waits, on every replica, that something may have become runnable.

@@ -9,6 +9,7 @@
 //! | `keys` | the keys that sign tokens, sealed |
 //! | `clients`, `staff` | who may ask, and who reviews |
 //! | `registry` | changes of both |
+//! | `unreadable` | rows that are passed over |
 //!
 //! The two databases understand the same statements; where they do not, [`Dialect`] says how.
 
@@ -23,6 +24,7 @@ mod keys;
 mod registry;
 mod sessions;
 mod staff;
+mod unreadable;
 
 pub use audit::SqlAudit;
 pub use backup::CopyError;
