@@ -2,7 +2,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `database` | the connections, the schema and its migrations, who tells of changes |
+//! | `database` | the connections, and who tells of changes |
+//! | `schema` | the tables and their migrations |
 //! | `backup` | a copy of a database that is in use |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //! | `guesses` | wrong passwords |
@@ -22,6 +23,7 @@ mod guesses;
 mod jobs;
 mod keys;
 mod registry;
+mod schema;
 mod sessions;
 mod staff;
 mod unreadable;
@@ -29,7 +31,7 @@ mod unreadable;
 pub use audit::SqlAudit;
 pub use backup::CopyError;
 pub use clients::SqlClients;
-pub use database::{Database, DatabaseError, DatabaseLimits, Dialect};
+pub use database::{Database, DatabaseError, DatabaseLimits, Dialect, Opening};
 pub use grants::SqlGrants;
 pub use guesses::SqlGuesses;
 pub use jobs::SqlJobs;

@@ -3,6 +3,7 @@
 mod listening;
 mod older;
 mod plans;
+mod schema;
 mod unreadable;
 
 use base64::Engine;
