@@ -58,13 +58,13 @@ impl People {
                 )))
             }
             Self::Database { clients, staff } => {
-                if clients.list().await.map_err(unread)?.is_empty() {
+                if !clients.any().await.map_err(unread)? {
                     tracing::warn!(
                         "no client is registered: 'ehi-server client add' registers one, 'ehi-server directory import' takes over those of a file"
                     );
                 }
                 let passwords = config.staff_login.is_none();
-                if passwords && staff.list().await.map_err(unread)?.is_empty() {
+                if passwords && !staff.any().await.map_err(unread)? {
                     tracing::warn!(
                         "nobody can release an export: 'ehi-server staff add' adds a member of staff"
                     );
@@ -90,11 +90,7 @@ pub async fn list_clients(config: &Config) -> Result<Vec<Client>, Failure> {
         return Ok(directory.clients().into_iter().cloned().collect());
     }
     let clients = SqlClients::new(&config.database().open_for(Opening::AsItIs).await?);
-    let registrations = clients.list().await.map_err(unread)?;
-    let clients: Result<_, _> = (registrations.into_iter())
-        .map(Registration::client)
-        .collect();
-    clients.map_err(|error| Failure::because("a client cannot be used", error))
+    clients.list().await.map_err(unread)
 }
 
 /// Everybody who reviews, by name.
@@ -162,22 +158,20 @@ impl Change {
         staff: &SqlStaff,
     ) -> Result<Option<Refusal>, StoreError> {
         Ok(match self {
-            Self::AddClient(client) => (clients.registration(&client.id).await?)
-                .map(|taken| Refusal::ClientTaken(taken.id)),
-            Self::RemoveClient(id) | Self::ReplaceSecret(id, _) => {
-                match clients.registration(id).await? {
-                    None => Some(Refusal::NoClient(id.clone())),
-                    Some(client) => (client.secret_hash.is_none()
-                        && matches!(self, Self::ReplaceSecret(..)))
-                    .then(|| Refusal::NoSecret(id.clone())),
-                }
+            Self::AddClient(client) => (clients.is_there(&client.id).await?)
+                .then(|| Refusal::ClientTaken(client.id.clone())),
+            Self::RemoveClient(id) => {
+                (!clients.is_there(id).await?).then(|| Refusal::NoClient(id.clone()))
             }
-            Self::AddStaff(member, _) => {
-                (staff.member(&member.name).await?).map(|taken| Refusal::StaffTaken(taken.name))
-            }
+            Self::ReplaceSecret(id, _) => match clients.registration(id).await? {
+                None => Some(Refusal::NoClient(id.clone())),
+                Some(client) if client.secret_hash.is_none() => Some(Refusal::NoSecret(id.clone())),
+                Some(_) => None,
+            },
+            Self::AddStaff(member, _) => (staff.is_there(&member.name).await?)
+                .then(|| Refusal::StaffTaken(member.name.clone())),
             Self::RemoveStaff(name) | Self::ReplacePassword(name, _) => {
-                let known = staff.member(name).await?.is_some();
-                (!known).then(|| Refusal::NoStaff(name.clone()))
+                (!staff.is_there(name).await?).then(|| Refusal::NoStaff(name.clone()))
             }
         })
     }

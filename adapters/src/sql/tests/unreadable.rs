@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ehi_core::auth::ClientId;
 use ehi_core::export::{ExportJob, Interaction, JobId, Status, WorkerId};
 use ehi_core::ports::{Cursor, JobFilter, JobStore, Page};
 use ehi_core::testkit::{at, kickoff};
@@ -94,6 +95,49 @@ async fn are_left_out_of_lists(database: &Database) {
     }
 }
 
+/// What a later version, or damage, makes of the clients and staff there are.
+async fn is_alone(database: &Database) {
+    use ehi_core::ports::{ClientRegistry, StaffLogin};
+    let [first, second] = registrations();
+    let (clients, staff) = (SqlClients::new(database), SqlStaff::new(database));
+    let write = async |sql: &'static str| {
+        let done = sqlx::raw_sql(sql).execute(database.pool()).await;
+        done.unwrap();
+    };
+    write("INSERT INTO clients VALUES ('strange', '{\"id\": 7}')").await;
+    write("INSERT INTO staff VALUES ('zoe', 'auditor', 'x')").await;
+    assert!(clients.any().await.unwrap() && staff.any().await.unwrap());
+    let [(ada, hash), _] = members();
+    staff.add(&ada, &hash).await.unwrap();
+    for client in [&first, &second] {
+        clients.add(client).await.unwrap();
+    }
+    assert_eq!(staff.list().await.unwrap(), [ada]);
+    assert_eq!(clients.list().await.unwrap().len(), 2);
+    let strange = ClientId::parse("strange").unwrap();
+    assert!(clients.client(&strange).await.is_err());
+    let zoe = StaffName::proven("zoe");
+    assert!(staff.standing(&zoe).await.is_err());
+
+    // More than this version knows, in a client that it can read otherwise.
+    write("UPDATE clients SET registration = replace(registration, '{\"id\"', '{\"later\":[1],\"id\"')").await;
+    assert!(clients.client(&first.id).await.unwrap().is_some());
+    let fresh = hash_password(&"fresh".to_owned().into()).unwrap();
+    clients.replace_secret(&second.id, &fresh).await.unwrap();
+    let secret = "fresh".to_owned().into();
+    assert!(clients.verify_secret(&second.id, &secret).await.unwrap());
+    let kept = "SELECT COUNT(*) FROM clients WHERE registration LIKE '%\"later\":[1]%'";
+    let kept = sqlx::query_scalar::<_, i64>(kept).fetch_one(database.pool());
+    assert_eq!(kept.await.unwrap(), 3, "something got lost");
+
+    assert!(clients.is_there(&strange).await.unwrap());
+    clients.remove(&strange).await.unwrap();
+    assert!(!clients.is_there(&strange).await.unwrap());
+    assert!(staff.is_there(&zoe).await.unwrap());
+    staff.remove(&zoe).await.unwrap();
+    assert!(!staff.is_there(&zoe).await.unwrap());
+}
+
 macro_rules! on {
     ($database:ident) => {
         mod $database {
@@ -107,6 +151,12 @@ macro_rules! on {
             async fn exports_that_cannot_be_read_do_not_hide_others_in_lists() {
                 let (database, _kept) = super::$database().await;
                 super::are_left_out_of_lists(&database).await;
+            }
+
+            #[tokio::test]
+            async fn clients_and_staff_that_cannot_be_read_are_in_nobodys_way_and_go() {
+                let (database, _kept) = super::$database().await;
+                super::is_alone(&database).await;
             }
         }
     };
