@@ -167,18 +167,20 @@ impl Stores {
                 database: None,
                 audit: logged(audit_folder(&data.join(AUDIT))?),
             },
-            Storage::Database(url) => {
-                let database = url.open().await?;
-                Self {
-                    jobs: Arc::new(SqlJobs::new(&database)),
-                    sessions: Arc::new(SqlSessions::new(&database)),
-                    grants: Arc::new(SqlGrants::new(&database)),
-                    guesses: Arc::new(SqlGuesses::new(&database)),
-                    audit: logged(SqlAudit::new(&database)),
-                    database: Some(database),
-                }
-            }
+            Storage::Database(url) => Self::of(url.open().await?),
         })
+    }
+
+    /// Those of a database.
+    pub fn of(database: Database) -> Self {
+        Self {
+            jobs: Arc::new(SqlJobs::new(&database)),
+            sessions: Arc::new(SqlSessions::new(&database)),
+            grants: Arc::new(SqlGrants::new(&database)),
+            guesses: Arc::new(SqlGuesses::new(&database)),
+            audit: logged(SqlAudit::new(&database)),
+            database: Some(database),
+        }
     }
 
     /// The database they are in.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use ehi_adapters::audit_folder::FolderAudit;
-use ehi_adapters::sql::SqlAudit;
-use ehi_core::audit::Link;
+use ehi_adapters::sql::{Opening, SqlAudit};
+use ehi_core::audit::{ChainError, Link};
 use ehi_core::fhir::audit_event;
 use ehi_core::ports::{AuditFilter, AuditLog, AuditPage};
 use jiff::Timestamp;
@@ -120,14 +120,20 @@ async fn below(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
 }
 
 async fn in_database(url: &DatabaseUrl) -> Result<Arc<dyn AuditLog>, Failure> {
-    Ok(Arc::new(SqlAudit::new(&url.open_existing().await?)))
+    let database = url.open_for(Opening::AsItIs).await?;
+    Ok(Arc::new(SqlAudit::new(&database)))
 }
 
 async fn verify(log: &dyn AuditLog, known: Option<Link>) -> Result<(), Failure> {
-    let last = log
-        .verify(known)
-        .await
-        .map_err(|error| Failure::because("the audit log does not hold", error))?;
+    let last = log.verify(known).await.map_err(|error| {
+        let told = match error {
+            ChainError::Unavailable(_) => {
+                "the audit log could not be read to its end, so nothing is known of it: try again"
+            }
+            _ => "the audit log does not hold",
+        };
+        Failure::because(told, error)
+    })?;
     say(&format!(
         "{} entries, none changed or missing.\nNote this where nobody who can write the log can: {last}\nNext time: --known {last}",
         last.number

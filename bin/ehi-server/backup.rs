@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ehi_adapters::sql::Opening;
 
 use crate::Failure;
 use crate::database::Configured;
@@ -20,7 +21,8 @@ pub struct BackupArguments {
 /// Copies the database.
 pub async fn run(arguments: BackupArguments) -> Result<(), Failure> {
     let BackupArguments { server, to } = arguments;
-    let database = server.read()?.database().open_existing().await?;
+    let database = server.read()?.database();
+    let database = database.open_for(Opening::Whatever).await?;
     (database.copy_to(&to).await)
         .map_err(|error| Failure::because("the database was not copied", error))?;
     say(&format!(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ehi_adapters::sql::{Database, DatabaseLimits};
+use ehi_adapters::sql::{Database, DatabaseLimits, Opening};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -38,23 +38,23 @@ impl DatabaseUrl {
         Self(format!("sqlite:{path}").into())
     }
 
-    /// The same, of a database that is there already: none is made.
-    pub async fn open_existing(&self) -> Result<Database, Failure> {
-        let there = Database::is_there(self.0.expose_secret())
-            .map_err(|error| Failure::because("the database cannot be used", error))?;
-        if !there {
-            return Err(Failure::new(
-                "the database is not there: no server has made it yet, or it is another file",
-            ));
-        }
-        self.open().await
-    }
-
     /// Connects, and brings the tables up to this version.
     pub async fn open(&self) -> Result<Database, Failure> {
-        Database::open(self.0.expose_secret(), DatabaseLimits::default())
-            .await
-            .map_err(|error| Failure::because("the database cannot be used", error))
+        self.open_for(Opening::Migrate).await
+    }
+
+    /// Connects, and does no more to the tables than this.
+    pub async fn open_for(&self, opening: Opening) -> Result<Database, Failure> {
+        let unusable = |error| Failure::because("the database cannot be used", error);
+        let url = self.0.expose_secret();
+        let makes = matches!(opening, Opening::Migrate | Opening::Make);
+        if !makes && !Database::is_there(url).map_err(unusable)? {
+            return Err(Failure::new(
+                "the database is not there: no server has made it yet, or it is another file. 'ehi-server migrate' makes it",
+            ));
+        }
+        let limits = DatabaseLimits::default();
+        (Database::open_for(opening, url, limits).await).map_err(unusable)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ehi_adapters::keys::{KeyFolder, KeyState, OlderKeys, SigningKeys};
-use ehi_adapters::sql::{Database, KeySecret, SqlKeys};
+use ehi_adapters::sql::{Database, KeySecret, Opening, SqlKeys};
 use ehi_adapters::system::{SystemClock, SystemEntropy};
 use ehi_core::ports::{Action, Clock, Entropy, KeyError, KeyStore};
 use secrecy::{ExposeSecret, SecretString};
@@ -138,15 +138,15 @@ pub async fn run(command: KeysCommand) -> Result<(), Failure> {
     }
 }
 
-async fn open(config: &Config) -> Result<SigningKeys, Failure> {
+async fn open(config: &Config, opening: Opening) -> Result<SigningKeys, Failure> {
     let longest_token = config.lifetimes.times().access_token;
-    let database = async || config.database().open().await;
+    let database = async || config.database().open_for(opening).await;
     let place = config.key_place()?;
     place.open(&config.data, longest_token, database).await
 }
 
 async fn rotate(config: &Config, older: OlderKeys) -> Result<(), Failure> {
-    let keys = open(config).await?;
+    let keys = open(config, Opening::Make).await?;
     let mut events = vec![operator(Action::RotateKeys)];
     if older == OlderKeys::Revoked {
         events.push(operator(Action::RevokeKeys));
@@ -167,7 +167,7 @@ async fn rotate(config: &Config, older: OlderKeys) -> Result<(), Failure> {
 }
 
 async fn list(config: &Config) -> Result<(), Failure> {
-    let keys = (open(config).await?)
+    let keys = (open(config, Opening::AsItIs).await?)
         .list(SystemClock.now())
         .await
         .map_err(unusable)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ehi_adapters::accounts::{Refusal, Registration};
 use ehi_adapters::directory::{Directory, DirectoryEdit, DirectoryFile, DirectoryFileError};
-use ehi_adapters::sql::{Database, RegistryError, SqlClients, SqlStaff, take_over};
+use ehi_adapters::sql::{Opening, RegistryError, SqlClients, SqlStaff, take_over};
 use ehi_adapters::system::SystemClock;
 use ehi_core::auth::{Client, ClientId, StaffMember, StaffName};
 use ehi_core::ports::{Action, Actor, AuditEvent, By, ClientRegistry, Clock, Origin, StoreError};
@@ -14,7 +14,6 @@ use ehi_core::ports::{Action, Actor, AuditEvent, By, ClientRegistry, Clock, Orig
 use crate::Failure;
 use crate::app::Stores;
 use crate::config::Config;
-use crate::database::Storage;
 
 /// Who may ask and who reviews, as a server looks them up.
 #[derive(Debug, Clone)]
@@ -59,13 +58,13 @@ impl People {
                 )))
             }
             Self::Database { clients, staff } => {
-                if clients.list().await.map_err(unread)?.is_empty() {
+                if !clients.any().await.map_err(unread)? {
                     tracing::warn!(
                         "no client is registered: 'ehi-server client add' registers one, 'ehi-server directory import' takes over those of a file"
                     );
                 }
                 let passwords = config.staff_login.is_none();
-                if passwords && staff.list().await.map_err(unread)?.is_empty() {
+                if passwords && !staff.any().await.map_err(unread)? {
                     tracing::warn!(
                         "nobody can release an export: 'ehi-server staff add' adds a member of staff"
                     );
@@ -90,12 +89,8 @@ pub async fn list_clients(config: &Config) -> Result<Vec<Client>, Failure> {
         let directory = Directory::read(file).map_err(unusable)?;
         return Ok(directory.clients().into_iter().cloned().collect());
     }
-    let clients = SqlClients::new(&config.database().open().await?);
-    let registrations = clients.list().await.map_err(unread)?;
-    let clients: Result<_, _> = (registrations.into_iter())
-        .map(Registration::client)
-        .collect();
-    clients.map_err(|error| Failure::because("a client cannot be used", error))
+    let clients = SqlClients::new(&config.database().open_for(Opening::AsItIs).await?);
+    clients.list().await.map_err(unread)
 }
 
 /// Everybody who reviews, by name.
@@ -105,7 +100,7 @@ pub async fn list_staff(config: &Config) -> Result<Vec<StaffMember>, Failure> {
         let staff = directory.staff().into_iter();
         return Ok(staff.map(|(member, _)| member.clone()).collect());
     }
-    let staff = SqlStaff::new(&config.database().open().await?);
+    let staff = SqlStaff::new(&config.database().open_for(Opening::AsItIs).await?);
     staff.list().await.map_err(unread)
 }
 
@@ -163,22 +158,20 @@ impl Change {
         staff: &SqlStaff,
     ) -> Result<Option<Refusal>, StoreError> {
         Ok(match self {
-            Self::AddClient(client) => (clients.registration(&client.id).await?)
-                .map(|taken| Refusal::ClientTaken(taken.id)),
-            Self::RemoveClient(id) | Self::ReplaceSecret(id, _) => {
-                match clients.registration(id).await? {
-                    None => Some(Refusal::NoClient(id.clone())),
-                    Some(client) => (client.secret_hash.is_none()
-                        && matches!(self, Self::ReplaceSecret(..)))
-                    .then(|| Refusal::NoSecret(id.clone())),
-                }
+            Self::AddClient(client) => (clients.is_there(&client.id).await?)
+                .then(|| Refusal::ClientTaken(client.id.clone())),
+            Self::RemoveClient(id) => {
+                (!clients.is_there(id).await?).then(|| Refusal::NoClient(id.clone()))
             }
-            Self::AddStaff(member, _) => {
-                (staff.member(&member.name).await?).map(|taken| Refusal::StaffTaken(taken.name))
-            }
+            Self::ReplaceSecret(id, _) => match clients.registration(id).await? {
+                None => Some(Refusal::NoClient(id.clone())),
+                Some(client) if client.secret_hash.is_none() => Some(Refusal::NoSecret(id.clone())),
+                Some(_) => None,
+            },
+            Self::AddStaff(member, _) => (staff.is_there(&member.name).await?)
+                .then(|| Refusal::StaffTaken(member.name.clone())),
             Self::RemoveStaff(name) | Self::ReplacePassword(name, _) => {
-                let known = staff.member(name).await?.is_some();
-                (!known).then(|| Refusal::NoStaff(name.clone()))
+                (!staff.is_there(name).await?).then(|| Refusal::NoStaff(name.clone()))
             }
         })
     }
@@ -209,7 +202,7 @@ impl Change {
             Failure::because("everything stays as it was", error)
         };
         let Some(file) = &config.directory else {
-            let database = config.database().open().await?;
+            let database = config.database().open_for(Opening::Make).await?;
             let (clients, staff) = (SqlClients::new(&database), SqlStaff::new(&database));
             if let Some(refusal) = self.refusal(&clients, &staff).await.map_err(unread)? {
                 return Err(Failure::new(refusal.to_string()));
@@ -236,7 +229,7 @@ pub async fn import(config: &Config, file: &Path) -> Result<(usize, usize), Fail
     }
     let directory = Directory::read(file).map_err(unusable)?;
     let (clients, staff) = (directory.registrations(), directory.staff());
-    let database: Database = config.database().open().await?;
+    let database = config.database().open_for(Opening::Make).await?;
     let mut events = Vec::new();
     let stores = (SqlClients::new(&database), SqlStaff::new(&database));
     let new = (clients.iter().cloned())
@@ -276,8 +269,7 @@ pub(crate) fn operator(action: Action) -> AuditEvent {
 
 /// Remembers what the operator is about to do.
 pub(crate) async fn record(config: &Config, events: &[AuditEvent]) -> Result<(), Failure> {
-    let storage = Storage::Database(config.database());
-    let stores = Stores::open(&storage, &config.data).await?;
+    let stores = Stores::of(config.database().open_for(Opening::Make).await?);
     for event in events {
         (stores.audit.append(event))
             .await

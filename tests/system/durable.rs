@@ -181,6 +181,45 @@ async fn the_operator_brings_the_tables_up_and_those_of_a_later_version_are_refu
 }
 
 #[tokio::test]
+async fn the_operators_commands_leave_tables_of_an_earlier_version_alone() {
+    let database = TestDatabase::create().await;
+    let server = Server::serve_with(&format!("database = '{}'", database.url()));
+    database
+        .run("DROP INDEX audit_of_actor; DROP INDEX audit_of_action; DELETE FROM _sqlx_migrations WHERE version = 5")
+        .await;
+    let commands: [&[&str]; 2] = [
+        &["audit", "--config", "CONFIG", "verify"],
+        &["keys", "rotate", "--config", "CONFIG"],
+    ];
+    for words in commands {
+        let refused = run(&server, words);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let led = said.contains("run 'ehi-server migrate' first");
+        assert!(!refused.status.success() && led, "{words:?}: {said}");
+    }
+    assert!(
+        run(&server, &["migrate", "--config", "CONFIG"])
+            .status
+            .success()
+    );
+    for words in commands {
+        let done = run(&server, words);
+        assert!(done.status.success(), "{words:?}: {done:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_audit_log_that_cannot_be_read_is_not_said_to_be_changed() {
+    let database = TestDatabase::create().await;
+    let server = Server::serve_with(&format!("database = '{}'", database.url()));
+    database.run("ALTER TABLE audit RENAME TO away").await;
+    let failed = run(&server, &["audit", "--config", "CONFIG", "verify"]);
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    let led = said.contains("try again") && !said.contains("does not hold");
+    assert!(!failed.status.success() && led, "{said}");
+}
+
+#[tokio::test]
 async fn a_server_whose_database_is_gone_says_so_and_is_ready_again_when_it_is_back() {
     let database = TestDatabase::create().await;
     let url = database.url();

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use ehi_core::audit::{ChainCheck, ChainError, Link};
 use ehi_core::ports::{AuditEntry, AuditEvent, AuditFilter, AuditLog, AuditPage, StoreError};
-use futures::TryStreamExt;
 use sqlx::Any;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
@@ -117,6 +116,13 @@ impl Row {
     }
 }
 
+/// At most `$2` entries behind the one with number `$1`, in the order of the chain.
+pub(super) const PAGE: &str =
+    "SELECT number, hash, event FROM audit WHERE number > $1 ORDER BY number LIMIT $2";
+
+/// How many entries are verified together.
+const VERIFIED_AT_ONCE: i64 = 1_000;
+
 fn link(number: i64, hash: String) -> Option<Link> {
     Some(Link {
         number: u64::try_from(number).ok()?,
@@ -134,6 +140,53 @@ fn name(value: &impl serde::Serialize) -> Result<String, StoreError> {
     Ok(json.as_str().unwrap_or_default().to_owned())
 }
 
+/// A statement with its parameters behind the first two.
+pub(super) struct Listed {
+    pub statement: String,
+    pub texts: Vec<String>,
+    pub instants: Vec<i64>,
+}
+
+/// At most `$2` entries before the one with number `$1`; then the parameters of the filter.
+pub(super) fn listed(filter: &AuditFilter) -> Result<Listed, StoreError> {
+    let mut conditions = String::from("number < $1");
+    let mut texts = Vec::new();
+    let mut instants = Vec::new();
+    let mut place = 2;
+    let mut and = |condition: &str| {
+        place += 1;
+        conditions.extend([" AND ", condition, " $", &place.to_string()]);
+    };
+    for (column, value) in [
+        (
+            "patient =",
+            filter.patient.as_ref().map(|id| id.as_str().to_owned()),
+        ),
+        ("job =", filter.job.map(|id| id.to_string())),
+        ("actor =", filter.actor.clone()),
+        ("action =", filter.action.as_ref().map(name).transpose()?),
+        ("outcome =", filter.outcome.as_ref().map(name).transpose()?),
+    ] {
+        if let Some(value) = value {
+            and(column);
+            texts.push(value);
+        }
+    }
+    for (column, value) in [("at >=", filter.from), ("at <", filter.until)] {
+        if let Some(value) = value {
+            and(column);
+            instants.push(nanoseconds(value));
+        }
+    }
+    let statement =
+        format!("SELECT number, event FROM audit WHERE {conditions} ORDER BY number DESC LIMIT $2");
+    Ok(Listed {
+        statement,
+        texts,
+        instants,
+    })
+}
+
 #[async_trait]
 impl AuditLog for SqlAudit {
     async fn append(&self, event: &AuditEvent) -> Result<(), StoreError> {
@@ -149,38 +202,11 @@ impl AuditLog for SqlAudit {
         filter: &AuditFilter,
         page: AuditPage,
     ) -> Result<Vec<AuditEntry>, StoreError> {
-        let mut conditions = String::from("number < $1");
-        let mut texts = Vec::new();
-        let mut instants = Vec::new();
-        let mut place = 2;
-        let mut and = |condition: &str| {
-            place += 1;
-            conditions.extend([" AND ", condition, " $", &place.to_string()]);
-        };
-        for (column, value) in [
-            (
-                "patient =",
-                filter.patient.as_ref().map(|id| id.as_str().to_owned()),
-            ),
-            ("job =", filter.job.map(|id| id.to_string())),
-            ("actor =", filter.actor.clone()),
-            ("action =", filter.action.as_ref().map(name).transpose()?),
-            ("outcome =", filter.outcome.as_ref().map(name).transpose()?),
-        ] {
-            if let Some(value) = value {
-                and(column);
-                texts.push(value);
-            }
-        }
-        for (column, value) in [("at >=", filter.from), ("at <", filter.until)] {
-            if let Some(value) = value {
-                and(column);
-                instants.push(nanoseconds(value));
-            }
-        }
-        let statement = format!(
-            "SELECT number, event FROM audit WHERE {conditions} ORDER BY number DESC LIMIT $2"
-        );
+        let Listed {
+            statement,
+            texts,
+            instants,
+        } = listed(filter)?;
         let mut query = sqlx::query_as::<_, (i64, String)>(sqlx::AssertSqlSafe(statement))
             .bind(page.before.map_or(i64::MAX, number))
             .bind(i64::try_from(page.limit).unwrap_or(i64::MAX));
@@ -214,13 +240,23 @@ impl AuditLog for SqlAudit {
         // What is written while we read is newer than this, so it does no harm.
         let head = self.head().await?;
         let mut check = ChainCheck::new(known);
-        let mut rows = sqlx::query_as::<_, (i64, String, String)>(
-            "SELECT number, hash, event FROM audit ORDER BY number",
-        )
-        .fetch(self.0.pool());
-        while let Some((number, hash, event)) = rows.try_next().await.map_err(unreadable)? {
-            let changed = ChainError::Changed(u64::try_from(number).unwrap_or_default());
-            check.follow(link(number, hash).ok_or(changed)?, &event)?;
+        let mut last = i64::MIN;
+        loop {
+            // Page by page: a statement that takes too long is given up.
+            let rows = sqlx::query_as::<_, (i64, String, String)>(PAGE)
+                .bind(last)
+                .bind(VERIFIED_AT_ONCE)
+                .fetch_all(self.0.pool())
+                .await
+                .map_err(unreadable)?;
+            for (number, hash, event) in &rows {
+                last = *number;
+                let changed = ChainError::Changed(u64::try_from(*number).unwrap_or_default());
+                check.follow(link(*number, hash.clone()).ok_or(changed)?, event)?;
+            }
+            if rows.is_empty() {
+                break;
+            }
         }
         check.end(head)
     }

@@ -4,8 +4,11 @@ use async_trait::async_trait;
 use ehi_core::auth::{Client, ClientId};
 use ehi_core::ports::{ClientRegistry, StoreError};
 use secrecy::SecretString;
+use serde_aux::serde_introspection::serde_introspect;
+use serde_json::{Map, Value};
 use sqlx::{Any, Executor};
 
+use super::unreadable::Row;
 use super::{Database, RegistryError, unavailable};
 use crate::accounts::{Refusal, Registration, is_password};
 
@@ -20,13 +23,38 @@ impl SqlClients {
         Self(database.clone())
     }
 
-    /// Every client, by its id.
-    pub async fn list(&self) -> Result<Vec<Registration>, StoreError> {
-        let found = sqlx::query_scalar::<_, String>("SELECT registration FROM clients ORDER BY id")
-            .fetch_all(self.0.pool())
+    /// Every client that can be read, by its id.
+    pub async fn list(&self) -> Result<Vec<Client>, StoreError> {
+        let found = sqlx::query_as::<_, (String, String)>(
+            "SELECT id, registration FROM clients ORDER BY id",
+        )
+        .fetch_all(self.0.pool())
+        .await
+        .map_err(unavailable)?;
+        let clients = found.iter().filter_map(|(id, text)| {
+            let read = parsed(text).and_then(|client| client.client().map_err(unavailable));
+            self.0.readable(Row::Client, id, read)
+        });
+        Ok(clients.collect())
+    }
+
+    /// Whether there is any, be it one that cannot be read.
+    pub async fn any(&self) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar::<_, String>("SELECT id FROM clients LIMIT 1")
+            .fetch_optional(self.0.pool())
             .await
             .map_err(unavailable)?;
-        found.iter().map(|text| parsed(text)).collect()
+        Ok(found.is_some())
+    }
+
+    /// Whether this one is there, be it that it cannot be read.
+    pub async fn is_there(&self, id: &ClientId) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar::<_, String>("SELECT id FROM clients WHERE id = $1")
+            .bind(id.as_str().to_owned())
+            .fetch_optional(self.0.pool())
+            .await
+            .map_err(unavailable)?;
+        Ok(found.is_some())
     }
 
     /// A client as it is written down, or `None`.
@@ -70,13 +98,21 @@ impl SqlClients {
         .await
         .map_err(unavailable)?;
         let found = found.ok_or_else(|| Refusal::NoClient(id.clone()))?;
-        let mut client = parsed(&found)?;
-        let secret = client.secret_hash.as_mut();
-        hash.clone_into(secret.ok_or_else(|| Refusal::NoSecret(id.clone()))?);
-        check(&client)?;
+        let client = parsed(&found)?;
+        let fresh = Registration {
+            secret_hash: client.secret_hash.as_ref().map(|_| hash.to_owned()),
+            ..client
+        };
+        if fresh.secret_hash.is_none() {
+            return Err(Refusal::NoSecret(id.clone()).into());
+        }
+        check(&fresh)?;
+        // Whatever else a later version wrote into it stays.
+        let mut members: Map<String, Value> = serde_json::from_str(&found).map_err(unavailable)?;
+        members.insert("secret_hash".to_owned(), hash.into());
         sqlx::query("UPDATE clients SET registration = $2 WHERE id = $1")
             .bind(id.as_str().to_owned())
-            .bind(serde_json::to_string(&client).map_err(unavailable)?)
+            .bind(Value::from(members).to_string())
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
@@ -112,8 +148,12 @@ fn check(registration: &Registration) -> Result<(), RegistryError> {
     })
 }
 
+/// A registration of this version or of a later one, whose new members mean nothing here.
 fn parsed(json: &str) -> Result<Registration, StoreError> {
-    serde_json::from_str(json).map_err(unavailable)
+    let mut members: Map<String, Value> = serde_json::from_str(json).map_err(unavailable)?;
+    let known = serde_introspect::<Registration>();
+    members.retain(|name, _| known.contains(&name.as_str()));
+    serde_json::from_value(members.into()).map_err(unavailable)
 }
 
 #[async_trait]

@@ -1,24 +1,23 @@
 //! The connections, the schema and its migrations, and who tells of changes.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ehi_core::ports::{Cause, StoreError};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgListener;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::schema::{self, Schema};
+use super::unreadable::{Row, Unreadable};
 use super::{jobs, unavailable};
-
-/// The steps from an empty database to the schema of this version. They only go forward.
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// What PostgreSQL tells its listeners by.
 const CHANNEL: &str = "ehi_jobs";
@@ -68,6 +67,20 @@ impl Default for DatabaseLimits {
     }
 }
 
+/// What opening a database may do to its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Make them, and bring those of an earlier version up to this one: for servers.
+    Migrate,
+    /// Make them where there are none at all: for what an operator does before a server starts for
+    /// the first time. Those of another version are refused: they may be in use.
+    Make,
+    /// Nothing. They have to be of this version.
+    AsItIs,
+    /// Nothing, whatever they are: for copies.
+    Whatever,
+}
+
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,10 +95,20 @@ pub enum DatabaseError {
     InMemory,
     /// Its file cannot be made.
     #[error("the file {} of the database cannot be made", .0.display())]
-    File(PathBuf, #[source] std::io::Error),
+    File(PathBuf, #[source] io::Error),
     /// It does not answer.
     #[error("the database cannot be reached")]
     Unreachable(#[source] Cause),
+    /// It has no tables.
+    #[error(
+        "there is nothing of ehi-server in the database yet, or it is another one: 'ehi-server migrate' makes the tables, as a server does when it starts"
+    )]
+    Empty,
+    /// Its tables are of an earlier version than this program, and maybe in use by that.
+    #[error(
+        "the database's tables are those of an earlier version of ehi-server: run 'ehi-server migrate' first, or start the server, which does that too"
+    )]
+    Older,
     /// Its tables are of a later version than this program.
     #[error(
         "the database's schema is newer (migration {0}) than this version of ehi-server knows: use the version that made it, or a later one"
@@ -106,6 +129,7 @@ struct Inner {
     dialect: Dialect,
     changed: watch::Sender<()>,
     listener: Option<JoinHandle<()>>,
+    unreadable: Unreadable,
 }
 
 impl Drop for Inner {
@@ -120,27 +144,53 @@ impl Database {
     /// Opens the database at `sqlite:FILE` or `postgres://…`, and brings its tables up to this
     /// version.
     pub async fn open(url: &str, limits: DatabaseLimits) -> Result<Self, DatabaseError> {
+        Self::open_for(Opening::Migrate, url, limits).await
+    }
+
+    /// Opens the database, and does no more to its tables than this.
+    pub async fn open_for(
+        opening: Opening,
+        url: &str,
+        limits: DatabaseLimits,
+    ) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let dialect = dialect(url)?;
-        if dialect == Dialect::Sqlite {
-            make_file(url)?;
-        }
+        let makes = matches!(opening, Opening::Migrate | Opening::Make);
+        // One process at a time makes the file and its tables: PostgreSQL sees to that itself.
+        let alone = match dialect {
+            Dialect::Sqlite if makes => Some(make_file(url).await?),
+            _ => None,
+        };
         let pool = connect(url, dialect, limits).await?;
-        migrate(&pool).await?;
-        jobs::fill_in(&pool)
-            .await
-            .map_err(|error| DatabaseError::Migration(error.into()))?;
+        if opening != Opening::Whatever {
+            match (schema::of(&pool, dialect).await?, opening) {
+                (Schema::Current, _) => {}
+                (Schema::Newer(version), _) => return Err(DatabaseError::Newer(version)),
+                (Schema::Empty, Opening::Migrate | Opening::Make)
+                | (Schema::Older, Opening::Migrate) => schema::migrate(url, dialect).await?,
+                (Schema::Empty, _) => return Err(DatabaseError::Empty),
+                (Schema::Older, _) => return Err(DatabaseError::Older),
+            }
+        }
+        drop(alone);
         let changed = watch::Sender::new(());
         let listener = match dialect {
             Dialect::Sqlite => None,
             Dialect::Postgres => Some(tokio::spawn(listen(url.to_owned(), changed.clone()))),
         };
-        Ok(Self(Arc::new(Inner {
+        let database = Self(Arc::new(Inner {
             pool,
             dialect,
             changed,
             listener,
-        })))
+            unreadable: Unreadable::default(),
+        }));
+        if opening == Opening::Migrate {
+            jobs::fill_in(&database)
+                .await
+                .map_err(|error| DatabaseError::Migration(error.into()))?;
+        }
+        Ok(database)
     }
 
     /// Whether there is something to open: the file of SQLite. Only opening tells of PostgreSQL.
@@ -178,6 +228,19 @@ impl Database {
             Dialect::Sqlite => sqlite,
             Dialect::Postgres => postgres,
         }
+    }
+
+    /// Who tells of rows that cannot be read.
+    pub(super) fn unreadable(&self) -> &Unreadable {
+        &self.0.unreadable
+    }
+
+    /// What could be read of a row. The log tells of one that could not, once.
+    pub(super) fn readable<T, E>(&self, row: Row, id: &str, read: Result<T, E>) -> Option<T> {
+        if read.is_err() {
+            self.0.unreadable.tell(row, id);
+        }
+        read.ok()
     }
 
     /// Tells whoever waits, on every replica, that something may have become runnable.
@@ -224,21 +287,46 @@ fn file(url: &str) -> Result<PathBuf, DatabaseError> {
     Ok(options.get_filename().to_owned())
 }
 
-/// Makes the file when it is not there, and its folder, for nobody else to read.
-fn make_file(url: &str) -> Result<(), DatabaseError> {
-    let file = &file(url)?;
-    let failed = |error| DatabaseError::File(file.to_owned(), error);
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        let mut make = DirBuilder::new();
-        make.recursive(true).mode(0o700);
-        make.create(folder).map_err(failed)?;
+/// Makes the file when it is not there, and its folder, for nobody else to read. No other process
+/// does that, or migrates, before what is returned is dropped.
+async fn make_file(url: &str) -> Result<File, DatabaseError> {
+    let file = file(url)?;
+    let failed = |error| DatabaseError::File(file.clone(), error);
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut make = DirBuilder::new();
+    make.recursive(true).mode(0o700);
+    make.create(folder).map_err(failed)?;
+    // A lock on the file itself would get into the way of SQLite's own.
+    let folder = File::open(folder).map_err(failed)?;
+    let locked = tokio::task::spawn_blocking(move || match folder.lock() {
+        // Where there are no locks it goes without.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+        _ => Ok(folder),
+    });
+    let locked = (locked.await).map_err(|error| failed(error.into()))?;
+    let locked = locked.map_err(failed)?;
+    if !file.exists() {
+        let mut open = OpenOptions::new();
+        open.append(true).create(true).mode(0o600);
+        open.open(&file).map(drop).map_err(failed)?;
     }
-    let mut open = OpenOptions::new();
-    open.append(true).create(true).mode(0o600);
-    open.open(file).map(drop).map_err(failed)
+    Ok(locked)
+}
+
+/// How to reach it. SQLite's file has to be there.
+pub(super) fn options(url: &str, dialect: Dialect) -> Result<AnyConnectOptions, DatabaseError> {
+    let url = match dialect {
+        Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rw"),
+        _ => url.to_owned(),
+    };
+    url.parse().map_err(unreachable)
+}
+
+pub(super) fn unreachable(error: sqlx::Error) -> DatabaseError {
+    DatabaseError::Unreachable(error.into())
 }
 
 async fn connect(
@@ -246,12 +334,7 @@ async fn connect(
     dialect: Dialect,
     limits: DatabaseLimits,
 ) -> Result<AnyPool, DatabaseError> {
-    let unreachable = |error: sqlx::Error| DatabaseError::Unreachable(error.into());
-    let url = match dialect {
-        Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rw"),
-        _ => url.to_owned(),
-    };
-    let options: AnyConnectOptions = url.parse().map_err(unreachable)?;
+    let options = options(url, dialect)?;
     let (statement, silence) = (limits.statement.as_millis(), limits.silence.as_millis());
     let settings = match dialect {
         // WAL: readers do not wait for the writer. FULL: what was acknowledged outlives a power cut.
@@ -280,14 +363,6 @@ async fn connect(
         .connect_with(options)
         .await
         .map_err(unreachable)
-}
-
-async fn migrate(pool: &AnyPool) -> Result<(), DatabaseError> {
-    match MIGRATIONS.run(pool).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(version)) => Err(DatabaseError::Newer(version)),
-        Err(error) => Err(DatabaseError::Migration(error.into())),
-    }
 }
 
 /// Passes on what other replicas tell, for as long as the database is open.

@@ -10,10 +10,28 @@ use ehi_core::export::{
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, Transaction};
 use tokio::sync::watch;
 
+use super::unreadable::Row;
 use super::{Database, Dialect, instant, nanoseconds, unavailable};
+
+/// A job behind the place of its row in an order: an instant and its id.
+type Placed = (i64, String, String);
+
+/// How many rows are read together where the first ones could not be read.
+const BATCH: usize = 500;
+
+/// For how long a job steps back in the queue that nobody here can claim: a worker of a later
+/// version may be able to.
+const STEP_BACK: Duration = Duration::from_mins(1);
+
+/// What became of a look into the queue.
+enum Look {
+    Claimed(Box<ExportJob>),
+    PassedOver,
+    Nothing,
+}
 
 /// Export jobs in a database.
 #[derive(Debug, Clone)]
@@ -71,6 +89,65 @@ impl SqlJobs {
             of_client: of_client.map(instant),
         };
         Ok(Some(Turn::new(due, last)))
+    }
+
+    /// Takes the job whose turn is first, or has it step back: one that cannot be read, or of
+    /// which only its row says that it can be claimed, must not keep the others.
+    async fn look(
+        &self,
+        worker: &WorkerId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Look, StoreError> {
+        let mut transaction = self.0.begin().await?;
+        let found = sqlx::query_as::<_, (String, String)>(next(self.0.dialect()))
+            .bind(nanoseconds(now))
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        let Some((id, job)) = found else {
+            return Ok(Look::Nothing);
+        };
+        let until = now.saturating_add(lease).unwrap_or(Timestamp::MAX);
+        let claimed = parsed(&job).ok().and_then(|mut job| {
+            let version = job.version();
+            job.claim(worker, now, until).ok()?;
+            Some((job.next_version(), version))
+        });
+        if let Some((job, version)) = claimed
+            && job.id.to_string() == id
+            && Self::replace(&mut transaction, &job, version, None).await?
+        {
+            transaction.commit().await.map_err(unavailable)?;
+            return Ok(Look::Claimed(Box::new(job)));
+        }
+        self.0.unreadable().tell(Row::Job, &id);
+        let later = now.saturating_add(STEP_BACK).unwrap_or(Timestamp::MAX);
+        sqlx::query("UPDATE jobs SET runnable_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(nanoseconds(later))
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(Look::PassedOver)
+    }
+
+    /// Adds the jobs of these rows that can be read, and tells where to go on: `None` where there
+    /// were fewer rows than asked for.
+    fn gather(
+        &self,
+        rows: Vec<Placed>,
+        asked: usize,
+        jobs: &mut Vec<ExportJob>,
+    ) -> Option<(i64, String)> {
+        let more = rows.len() >= asked;
+        let mut last = None;
+        for (at, id, job) in rows {
+            jobs.extend(self.0.readable(Row::Job, &id, parsed(&job)));
+            last = Some((at, id));
+        }
+        last.filter(|_| more)
     }
 
     /// Whether a job is stored in any version.
@@ -147,24 +224,34 @@ impl JobStore for SqlJobs {
     }
 
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError> {
-        let limit = page.limit.and_then(|limit| i64::try_from(limit).ok());
-        let (created_at, id) = match page.after {
+        let wanted = page.limit.unwrap_or(usize::MAX);
+        let mut place = match page.after {
             Some(after) => (nanoseconds(after.created_at), after.id.to_string()),
             // Behind every job: ids are hexadecimal.
             None => (i64::MAX, "g".to_owned()),
         };
-        let mut query = sqlx::query_scalar::<_, String>(listed(filter))
-            .bind(created_at)
-            .bind(id)
-            .bind(limit.unwrap_or(i64::MAX));
-        if let Some(status) = filter.status {
-            query = query.bind(status.as_str());
+        let mut jobs = Vec::new();
+        let mut batch = wanted;
+        while jobs.len() < wanted {
+            let mut query = sqlx::query_as::<_, Placed>(listed(filter))
+                .bind(place.0)
+                .bind(place.1.clone())
+                .bind(count(batch));
+            if let Some(status) = filter.status {
+                query = query.bind(status.as_str());
+            }
+            if let Some(patient) = &filter.patient {
+                query = query.bind(patient.as_str().to_owned());
+            }
+            let rows = query.fetch_all(self.0.pool()).await.map_err(unavailable)?;
+            let Some(next) = self.gather(rows, batch, &mut jobs) else {
+                break;
+            };
+            place = next;
+            batch = wanted.max(BATCH);
         }
-        if let Some(patient) = &filter.patient {
-            query = query.bind(patient.as_str().to_owned());
-        }
-        let jobs = query.fetch_all(self.0.pool()).await.map_err(unavailable)?;
-        jobs.iter().map(|job| parsed(job)).collect()
+        jobs.truncate(wanted);
+        Ok(jobs)
     }
 
     async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
@@ -200,14 +287,29 @@ impl JobStore for SqlJobs {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<ExportJob>, StoreError> {
-        let jobs = sqlx::query_scalar::<_, String>(OVERDUE)
-            .bind(status.as_str())
-            .bind(nanoseconds(until))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(self.0.pool())
-            .await
-            .map_err(unavailable)?;
-        jobs.iter().map(|job| parsed(job)).collect()
+        // An older version may still be writing.
+        fill_in(&self.0).await?;
+        let mut jobs = Vec::new();
+        let mut place = (i64::MIN, String::new());
+        let mut batch = limit;
+        while jobs.len() < limit {
+            let rows = sqlx::query_as::<_, Placed>(OVERDUE)
+                .bind(status.as_str())
+                .bind(nanoseconds(until))
+                .bind(place.0)
+                .bind(place.1)
+                .bind(count(batch))
+                .fetch_all(self.0.pool())
+                .await
+                .map_err(unavailable)?;
+            let Some(next) = self.gather(rows, batch, &mut jobs) else {
+                break;
+            };
+            place = next;
+            batch = limit.max(BATCH);
+        }
+        jobs.truncate(limit);
+        Ok(jobs)
     }
 
     async fn claim(
@@ -216,26 +318,14 @@ impl JobStore for SqlJobs {
         now: Timestamp,
         lease: Duration,
     ) -> Result<Option<ExportJob>, StoreError> {
-        let mut transaction = self.0.begin().await?;
-        let found = sqlx::query_scalar::<_, String>(next(self.0.dialect()))
-            .bind(nanoseconds(now))
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        let Some(mut job) = found.as_deref().map(parsed).transpose()? else {
-            return Ok(None);
-        };
-        let version = job.version();
-        let until = now.saturating_add(lease).unwrap_or(Timestamp::MAX);
-        if job.claim(worker, now, until).is_err() {
-            return Ok(None);
+        loop {
+            match self.look(worker, now, lease).await? {
+                Look::Claimed(job) => return Ok(Some(*job)),
+                Look::Nothing => return Ok(None),
+                // It does not turn up again at this instant, so there is an end.
+                Look::PassedOver => {}
+            }
         }
-        let job = job.next_version();
-        if !Self::replace(&mut transaction, &job, version, None).await? {
-            return Err(StoreError::Conflict);
-        }
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(Some(job))
     }
 
     async fn renew(
@@ -280,6 +370,11 @@ fn parsed(job: &str) -> Result<ExportJob, StoreError> {
     serde_json::from_str(job).map_err(unavailable)
 }
 
+/// A number of rows.
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
 /// A version as the tables have it.
 fn number(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
@@ -295,19 +390,18 @@ pub(super) const OPEN: &str = "SELECT \
     (SELECT COUNT(*) FROM jobs WHERE patient = $1 AND status IN ('awaiting-input', 'requested', 'retrieved')), \
     (SELECT COUNT(*) FROM jobs WHERE client = $2 AND status IN ('awaiting-input', 'requested', 'retrieved'))";
 
-/// Jobs in state `$1` since `$2` or longer.
-pub(super) const OVERDUE: &str =
-    "SELECT job FROM jobs WHERE status = $1 AND since <= $2 ORDER BY since LIMIT $3";
+/// At most `$5` jobs in state `$1` since `$2` or longer, behind the one since `$3` with id `$4`.
+pub(super) const OVERDUE: &str = "SELECT since, id, job FROM jobs WHERE status = $1 AND since <= $2 AND (since, id) > ($3, $4) ORDER BY since, id LIMIT $5";
 
 /// The job that may be claimed at `$1` and whose turn is first.
 pub(super) fn next(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => {
-            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1"
+            "SELECT id, job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1"
         }
         // Whom another worker is claiming right now is passed over, not waited for.
         Dialect::Postgres => {
-            "SELECT job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED"
+            "SELECT id, job FROM jobs WHERE runnable_at IS NOT NULL AND runnable_at <= $1 ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED"
         }
     }
 }
@@ -317,33 +411,31 @@ pub(super) fn next(dialect: Dialect) -> &'static str {
 pub(super) fn listed(filter: &JobFilter) -> &'static str {
     match (filter.status, &filter.patient) {
         (None, None) => {
-            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3"
+            "SELECT created_at, id, job FROM jobs WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3"
         }
         (Some(_), None) => {
-            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
+            "SELECT created_at, id, job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
         }
         (None, Some(_)) => {
-            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND patient = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
+            "SELECT created_at, id, job FROM jobs WHERE (created_at, id) < ($1, $2) AND patient = $4 ORDER BY created_at DESC, id DESC LIMIT $3"
         }
         (Some(_), Some(_)) => {
-            "SELECT job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 AND patient = $5 ORDER BY created_at DESC, id DESC LIMIT $3"
+            "SELECT created_at, id, job FROM jobs WHERE (created_at, id) < ($1, $2) AND status = $4 AND patient = $5 ORDER BY created_at DESC, id DESC LIMIT $3"
         }
     }
 }
 
 /// Fills in what rows of an older version do not have. Such a version may still be writing.
-pub(super) async fn fill_in(pool: &AnyPool) -> Result<(), StoreError> {
+pub(super) async fn fill_in(database: &Database) -> Result<(), StoreError> {
     let mut last = String::new();
     loop {
         let rows = sqlx::query_as::<_, (String, String)>(OLDER_VERSION)
             .bind(last)
-            .fetch_all(pool)
+            .fetch_all(database.pool())
             .await
             .map_err(unavailable)?;
         for (id, job) in &rows {
-            let Ok(job) = parsed(job) else {
-                // It is left to whoever asks for it to say so.
-                tracing::error!(job = id, "a job cannot be read");
+            let Some(job) = database.readable(Row::Job, id, parsed(job)) else {
                 continue;
             };
             // Filled in for that version alone: the one that comes next fills it in itself.
@@ -352,7 +444,7 @@ pub(super) async fn fill_in(pool: &AnyPool) -> Result<(), StoreError> {
                 .bind(number(job.version()))
                 .bind(job.requester.client().to_string())
                 .bind(nanoseconds(job.since()))
-                .execute(pool)
+                .execute(database.pool())
                 .await
                 .map_err(unavailable)?;
         }

@@ -2,13 +2,15 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `database` | the connections, the schema and its migrations, who tells of changes |
+//! | `database` | the connections, and who tells of changes |
+//! | `schema` | the tables and their migrations |
 //! | `backup` | a copy of a database that is in use |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //! | `guesses` | wrong passwords |
 //! | `keys` | the keys that sign tokens, sealed |
 //! | `clients`, `staff` | who may ask, and who reviews |
 //! | `registry` | changes of both |
+//! | `unreadable` | rows that are passed over |
 //!
 //! The two databases understand the same statements; where they do not, [`Dialect`] says how.
 
@@ -21,13 +23,15 @@ mod guesses;
 mod jobs;
 mod keys;
 mod registry;
+mod schema;
 mod sessions;
 mod staff;
+mod unreadable;
 
 pub use audit::SqlAudit;
 pub use backup::CopyError;
 pub use clients::SqlClients;
-pub use database::{Database, DatabaseError, DatabaseLimits, Dialect};
+pub use database::{Database, DatabaseError, DatabaseLimits, Dialect, Opening};
 pub use grants::SqlGrants;
 pub use guesses::SqlGuesses;
 pub use jobs::SqlJobs;

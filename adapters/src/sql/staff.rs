@@ -7,6 +7,7 @@ use ehi_core::ports::{
 };
 use sqlx::{Any, Executor};
 
+use super::unreadable::Row;
 use super::{Database, RegistryError, unavailable};
 use crate::accounts::{Refusal, is_argon2id, is_password};
 
@@ -21,7 +22,7 @@ impl SqlStaff {
         Self(database.clone())
     }
 
-    /// Everybody, by name.
+    /// Everybody whose row can be read, by name.
     pub async fn list(&self) -> Result<Vec<StaffMember>, StoreError> {
         let found = sqlx::query_as::<_, (String, String)>(
             "SELECT username, role FROM staff ORDER BY username",
@@ -29,15 +30,31 @@ impl SqlStaff {
         .fetch_all(self.0.pool())
         .await
         .map_err(unavailable)?;
-        (found.into_iter())
-            .map(|(name, role)| member(name, &role))
-            .collect()
+        let staff = (found.into_iter()).filter_map(|(name, role)| {
+            let read = member(name.clone(), &role);
+            self.0.readable(Row::Staff, &name, read)
+        });
+        Ok(staff.collect())
     }
 
-    /// Who has this name, or `None`.
-    pub async fn member(&self, name: &StaffName) -> Result<Option<StaffMember>, StoreError> {
-        let found = self.find(name.as_str()).await?;
-        Ok(found.map(|(member, _)| member))
+    /// Whether there is anybody, be it that their row cannot be read.
+    pub async fn any(&self) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar::<_, String>("SELECT username FROM staff LIMIT 1")
+            .fetch_optional(self.0.pool())
+            .await
+            .map_err(unavailable)?;
+        Ok(found.is_some())
+    }
+
+    /// Whether somebody has this name, be it that their row cannot be read.
+    pub async fn is_there(&self, name: &StaffName) -> Result<bool, StoreError> {
+        let found =
+            sqlx::query_scalar::<_, String>("SELECT username FROM staff WHERE username = $1")
+                .bind(name.as_str().to_owned())
+                .fetch_optional(self.0.pool())
+                .await
+                .map_err(unavailable)?;
+        Ok(found.is_some())
     }
 
     /// Adds somebody with the hash of their password.

@@ -4,6 +4,8 @@ mod frozen;
 mod listening;
 mod older;
 mod plans;
+mod schema;
+mod unreadable;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -365,4 +367,59 @@ async fn a_tampered_entry_is_found() {
             "{change}: {found:?}"
         );
     }
+}
+
+/// However long the log is: each statement has but so much time.
+#[tokio::test]
+async fn a_long_audit_log_is_verified_a_few_entries_at_a_time() {
+    use ehi_core::audit::Link;
+    use ehi_core::ports::AuditLog;
+    use std::fmt::Write;
+    let (_, kept) = postgres().await;
+    let mut last = Link::START;
+    let mut rows = Vec::new();
+    for _ in 0..2_500 {
+        last = last.next("{}");
+        let mut row = String::new();
+        write!(
+            row,
+            "({}, '{}', 0, '', '', '', '', '', '{{}}')",
+            last.number, last.hash
+        )
+        .unwrap();
+        rows.push(row);
+    }
+    kept.run(&format!("INSERT INTO audit VALUES {}", rows.join(",")))
+        .await;
+    kept.run(&format!(
+        "UPDATE audit_head SET number = 2500, hash = '{}'",
+        last.hash
+    ))
+    .await;
+    // A table of which one statement may read but so much.
+    kept.run("ALTER TABLE audit RENAME TO audit_rows").await;
+    kept.run(
+        "CREATE FUNCTION few() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+         DECLARE now text := statement_timestamp()::text;
+         BEGIN
+             IF current_setting('test.now', true) IS DISTINCT FROM now THEN
+                 PERFORM set_config('test.now', now, false), set_config('test.rows', '0', false);
+             END IF;
+             PERFORM set_config('test.rows', (current_setting('test.rows')::int + 1)::text, false);
+             IF current_setting('test.rows')::int > 1000 THEN RAISE 'too much'; END IF;
+             RETURN true;
+         END $$",
+    )
+    .await;
+    kept.run("CREATE VIEW audit AS SELECT * FROM audit_rows WHERE few()")
+        .await;
+    // As with many more entries.
+    let name = kept.name();
+    for plan in ["seqscan", "bitmapscan", "sort"] {
+        kept.run(&format!("ALTER DATABASE {name} SET enable_{plan} = off"))
+            .await;
+    }
+    let database = Database::open(&kept.url(), limits()).await.unwrap();
+    let verified = SqlAudit::new(&database).verify(None).await;
+    assert_eq!(verified.unwrap(), last);
 }

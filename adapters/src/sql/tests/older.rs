@@ -52,6 +52,32 @@ async fn is_brought_up(database: Database, url: String) {
     }
 }
 
+/// A job that an older server writes while one of this version runs.
+async fn is_filled_in_meanwhile(database: &Database) {
+    let store = SqlJobs::new(database);
+    let id = JobId::from_random([9; 32]);
+    let job = ExportJob::kick_off(id, kickoff(Interaction::Form), at(0));
+    store.insert(&job).await.unwrap();
+    let older = "UPDATE jobs SET client = NULL, since = NULL";
+    (sqlx::query(older).execute(database.pool()).await).unwrap();
+    let overdue = store.overdue(Status::AwaitingInput, at(1), 10).await;
+    assert_eq!(overdue.unwrap(), [job]);
+    let open = store.open_jobs(&patient().id, &client_id()).await.unwrap();
+    assert_eq!((open.of_patient, open.of_client), (1, 1));
+}
+
+#[tokio::test]
+async fn what_an_older_version_writes_meanwhile_expires_all_the_same_in_sqlite() {
+    let (database, _kept) = sqlite().await;
+    is_filled_in_meanwhile(&database).await;
+}
+
+#[tokio::test]
+async fn what_an_older_version_writes_meanwhile_expires_all_the_same_in_postgresql() {
+    let (database, _kept) = postgres().await;
+    is_filled_in_meanwhile(&database).await;
+}
+
 #[tokio::test]
 async fn jobs_of_an_older_version_keep_their_order_and_are_counted_in_sqlite() {
     let (database, folder) = sqlite().await;

@@ -1,11 +1,12 @@
-//! Whatever is asked of the jobs goes by an index, however many there are.
+//! Whatever is asked of the jobs and of the audit log goes by an index, however much there is.
 
 use ehi_core::export::Status;
 use ehi_core::fhir::PatientId;
-use ehi_core::ports::JobFilter;
+use ehi_core::ports::{Action, AuditFilter, JobFilter};
 use sqlx::Row;
 
 use super::*;
+use crate::sql::audit::{self, PAGE};
 use crate::sql::jobs::{LAST_TURNS, OLDER_VERSION, OPEN, OVERDUE, listed, next};
 
 /// How many jobs there are.
@@ -22,6 +23,15 @@ const COLUMNS: &str = "'job-' || number, 1, \
 
 const INTO: &str = "INSERT INTO jobs (id, version, status, patient, created_at, runnable_at, job, client, since, turn, client_turn)";
 
+/// How many entries the audit log has.
+const ENTRIES: u32 = 100_000;
+
+const ENTRY: &str = "number, '', number, 'a-' || (number % 5000), 'act-' || (number % 2000), 'done', \
+    'p-' || (number % 1000), '', '{}'";
+
+const INTO_AUDIT: &str =
+    "INSERT INTO audit (number, hash, at, actor, action, outcome, patient, job, event)";
+
 /// A parameter of a statement.
 #[derive(Debug, Clone, Copy)]
 enum Given {
@@ -33,7 +43,7 @@ use Given::{Number, Text};
 
 /// A statement that may meet many jobs.
 struct Asked {
-    statement: &'static str,
+    statement: String,
     /// From the middle of all.
     given: Vec<Given>,
     /// What it has to go by.
@@ -75,17 +85,59 @@ fn statements(dialect: Dialect) -> Vec<Asked> {
         ),
         (
             OVERDUE,
-            vec![Text("approved"), Number(half), Number(100)],
+            vec![
+                Text("approved"),
+                Number(half),
+                Number(half / 2),
+                Text("job-5"),
+                Number(100),
+            ],
             &["jobs_by_end"],
         ),
         (OLDER_VERSION, vec![Text("")], &["jobs_of_older_version"]),
     ];
-    let of = |(statement, given, indexes)| Asked {
-        statement,
+    let of = |(statement, given, indexes): (&str, _, _)| Asked {
+        statement: statement.to_owned(),
         given,
         indexes,
     };
-    asked.into_iter().map(of).collect()
+    asked.into_iter().map(of).chain(of_audit()).collect()
+}
+
+/// What is asked of the audit log.
+fn of_audit() -> impl Iterator<Item = Asked> {
+    let half = i64::from(ENTRIES) / 2;
+    let all = AuditFilter::default;
+    let actor = AuditFilter {
+        actor: Some("a-7".to_owned()),
+        ..all()
+    };
+    let action = AuditFilter {
+        action: Some(Action::Approve),
+        ..all()
+    };
+    let listed = |filter: &AuditFilter, text: Option<&'static str>, indexes| {
+        let mut given = vec![Number(half), Number(50)];
+        given.extend(text.map(Text));
+        let statement = audit::listed(filter).unwrap().statement;
+        Asked {
+            statement,
+            given,
+            indexes,
+        }
+    };
+    let page = Asked {
+        statement: PAGE.to_owned(),
+        given: vec![Number(half), Number(1_000)],
+        indexes: &[],
+    };
+    [
+        listed(&all(), None, &[]),
+        listed(&actor, Some("a-7"), &["audit_of_actor"]),
+        listed(&action, Some("act-7"), &["audit_of_action"]),
+        page,
+    ]
+    .into_iter()
 }
 
 /// The plan of a statement, as this column of `EXPLAIN` tells it.
@@ -109,7 +161,7 @@ async fn run(database: &Database, sql: &str) {
 }
 
 #[tokio::test]
-async fn a_million_jobs_in_postgresql_are_never_read_one_by_one() {
+async fn a_million_jobs_in_postgresql_and_a_long_audit_log_are_never_read_one_by_one() {
     let kept = TestDatabase::create().await;
     let limits = DatabaseLimits {
         statement: std::time::Duration::from_mins(5),
@@ -121,7 +173,9 @@ async fn a_million_jobs_in_postgresql_are_never_read_one_by_one() {
     run(&database, "ALTER TABLE jobs SET UNLOGGED").await;
     let fill = format!("{INTO} SELECT {COLUMNS} FROM generate_series(1, {JOBS}) AS number");
     run(&database, &fill).await;
-    run(&database, "VACUUM ANALYZE jobs").await;
+    let fill = format!("{INTO_AUDIT} SELECT {ENTRY} FROM generate_series(1, {ENTRIES}) AS number");
+    run(&database, &fill).await;
+    run(&database, "VACUUM ANALYZE jobs, audit").await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
         run(&database, &format!("SET plan_cache_mode = {mode}")).await;
         for asked in statements(Dialect::Postgres) {
@@ -131,8 +185,9 @@ async fn a_million_jobs_in_postgresql_are_never_read_one_by_one() {
                 let mut words = plan.split_whitespace();
                 assert!(words.any(|word| word.ends_with(index)), "{index}: {told}");
             }
-            // The jobs of one patient are few: they may be sorted.
-            let few = asked.indexes == ["of_patient"];
+            // What is of one patient, actor or action here is little: it may be sorted.
+            let few = ["of_patient", "audit_of_actor", "audit_of_action"];
+            let few = asked.indexes.iter().any(|index| few.contains(index));
             let all = plan.contains("Seq Scan") || (plan.contains("Sort") && !few);
             assert!(!all, "{told}");
             // The queue is as long as what waits: it is gone through from its beginning.
@@ -143,11 +198,16 @@ async fn a_million_jobs_in_postgresql_are_never_read_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_million_jobs_in_sqlite_are_never_read_one_by_one() {
+async fn a_million_jobs_in_sqlite_and_a_long_audit_log_are_never_read_one_by_one() {
     let (database, _kept) = sqlite().await;
     let fill = format!(
         "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {JOBS}) \
          {INTO} SELECT {COLUMNS} FROM numbers"
+    );
+    run(&database, &fill).await;
+    let fill = format!(
+        "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {ENTRIES}) \
+         {INTO_AUDIT} SELECT {ENTRY} FROM numbers"
     );
     run(&database, &fill).await;
     for asked in statements(Dialect::Sqlite) {
@@ -158,7 +218,9 @@ async fn a_million_jobs_in_sqlite_are_never_read_one_by_one() {
             assert!(words.any(|word| word.ends_with(index)), "{index}: {told}");
         }
         let queue = asked.indexes == ["jobs_waiting"];
-        let all = plan.contains("TEMP B-TREE") || (plan.contains("SCAN jobs") && !queue);
+        let all = plan.contains("TEMP B-TREE")
+            || plan.contains("SCAN audit")
+            || (plan.contains("SCAN jobs") && !queue);
         assert!(!all, "{told}");
     }
 }
