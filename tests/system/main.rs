@@ -33,6 +33,7 @@ mod blocking;
 mod confidential;
 mod cors;
 mod customise;
+mod deployment;
 mod documentation;
 mod durable;
 mod edge;

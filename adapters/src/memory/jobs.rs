@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ehi_core::auth::ClientId;
-use ehi_core::export::{Claim, ExportJob, JobId, LastTurns, Progress, Status, Turn, WorkerId};
+use ehi_core::export::{
+    Claim, DeploymentId, ExportJob, JobId, LastTurns, Progress, Status, Turn, WorkerId,
+};
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use super::lock;
 #[derive(Debug)]
 pub struct MemoryJobs {
     jobs: Mutex<Jobs>,
+    deployment: OnceLock<DeploymentId>,
     changed: watch::Sender<()>,
 }
 
@@ -59,6 +62,7 @@ impl Default for MemoryJobs {
     fn default() -> Self {
         Self {
             jobs: Mutex::default(),
+            deployment: OnceLock::new(),
             changed: watch::Sender::new(()),
         }
     }
@@ -179,6 +183,10 @@ impl JobStore for MemoryJobs {
         let job = jobs.by_id.get_mut(&claim.job).ok_or(StoreError::NotFound)?;
         job.renew(claim, until, progress)
             .map_err(|_| StoreError::Conflict)
+    }
+
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+        Ok(*self.deployment.get_or_init(|| new))
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {

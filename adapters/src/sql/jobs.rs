@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ehi_core::auth::ClientId;
 use ehi_core::export::{
-    Claim, ExportJob, JobId, JobState, LastTurns, Progress, Status, Turn, WorkerId,
+    Claim, DeploymentId, ExportJob, JobId, JobState, LastTurns, Progress, Status, Turn, WorkerId,
 };
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sqlx::{Any, AnyPool, Transaction};
 use tokio::sync::watch;
 
-use super::{Database, Dialect, instant, nanoseconds, unavailable};
+use super::{Database, Dialect, deployment, instant, nanoseconds, unavailable};
 
 /// Export jobs in a database.
 #[derive(Debug, Clone)]
@@ -258,6 +258,10 @@ impl JobStore for SqlJobs {
         (job.renew(claim, until, progress)).map_err(|_| StoreError::Conflict)?;
         Self::replace(&mut transaction, &job, job.version(), None).await?;
         transaction.commit().await.map_err(unavailable)
+    }
+
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+        deployment::found(&self.0, new).await
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {

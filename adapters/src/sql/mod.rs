@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `database` | the connections, the schema and its migrations, who tells of changes |
 //! | `backup` | a copy of a database that is in use |
+//! | `deployment` | what the jobs and their files know each other by |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //! | `guesses` | wrong passwords |
 //! | `keys` | the keys that sign tokens, sealed |
@@ -16,6 +17,7 @@ mod audit;
 mod backup;
 mod clients;
 mod database;
+mod deployment;
 mod grants;
 mod guesses;
 mod jobs;

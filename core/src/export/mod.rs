@@ -14,10 +14,12 @@
 //! | `service` | the use cases: kick off, customise, status, delete |
 //! | `download` | the use cases of fetching: with the token, or by links |
 //! | `sweep` | removes what expired and what was left behind |
+//! | `deployment` | which jobs and which files belong together |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
 mod archive;
 mod attachment;
+mod deployment;
 mod download;
 mod exported;
 mod exporter;
@@ -44,6 +46,7 @@ mod worker;
 
 pub use archive::Archive;
 pub use attachment::{Attachment, AttachmentName, InvalidName};
+pub use deployment::{Deployment, DeploymentError, DeploymentId};
 pub use download::{Download, Downloads};
 pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};

@@ -1,7 +1,7 @@
 //! The sweep: removes what expired, and what servers that died left behind.
 
 use super::service::{ExportService, UseCaseError};
-use super::{ExportJob, JobId, Lifetimes, Status};
+use super::{Deployment, DeploymentError, DeploymentId, ExportJob, JobId, Lifetimes, Status};
 use crate::ports::{Action, By, FilePath};
 
 /// How many jobs are swept at a time.
@@ -55,23 +55,59 @@ impl ExportService {
     /// is there before its first file, so none that begins meanwhile is touched.
     async fn sweep_orphans(&self) -> Result<(), UseCaseError> {
         let mut outcome = Ok(());
+        let mut orphans = Vec::new();
         for folder in self.ports.files.folders().await? {
             let Some(id) = JobId::parse(folder.as_str()) else {
                 continue;
             };
-            let orphans = match self.ports.jobs.get(id).await? {
-                Some(job) => job.forsaken_folders(),
-                None => vec![folder],
-            };
-            for folder in orphans {
+            match self.ports.jobs.get(id).await? {
                 // One that cannot be deleted does not keep the others.
-                if let Err(error) = self.ports.files.delete_prefix(&folder).await {
-                    tracing::warn!(job = %id, error = &error as &dyn std::error::Error, "files that nobody can fetch remain");
-                    outcome = Err(error.into());
+                Some(job) => {
+                    for folder in job.forsaken_folders() {
+                        outcome = outcome.and(self.delete_forsaken(id, &folder).await);
+                    }
                 }
+                None => orphans.push((id, folder)),
             }
         }
+        if orphans.is_empty() {
+            return outcome;
+        }
+        // Where the files are not those of the jobs, all of them look like orphans.
+        if !self.owns_its_files().await? {
+            tracing::error!(
+                folders = orphans.len(),
+                "files of exports that the database does not know are left alone: they are not marked as its own. Start the server anew; it tells what to do"
+            );
+            return outcome;
+        }
+        for (id, folder) in orphans {
+            tracing::warn!(job = %id, "files whose export is gone are deleted");
+            outcome = outcome.and(self.delete_forsaken(id, &folder).await);
+        }
         outcome
+    }
+
+    async fn owns_its_files(&self) -> Result<bool, UseCaseError> {
+        let deployment = Deployment {
+            jobs: self.ports.jobs.clone(),
+            files: self.ports.files.clone(),
+            new: DeploymentId::from_random(self.ports.entropy.bytes()),
+        };
+        match deployment.is_whole().await {
+            Ok(owns) => Ok(owns),
+            Err(DeploymentError::Jobs(error)) => Err(error.into()),
+            Err(DeploymentError::Files(error)) => Err(error.into()),
+            Err(DeploymentError::OfOthers | DeploymentError::Unknown) => Ok(false),
+        }
+    }
+
+    async fn delete_forsaken(&self, job: JobId, folder: &FilePath) -> Result<(), UseCaseError> {
+        let deleted = self.ports.files.delete_prefix(folder).await;
+        if let Err(error) = &deleted {
+            tracing::warn!(job = %job, error = error as &dyn std::error::Error, "files that nobody can fetch remain");
+        }
+        Ok(deleted?)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::StoreError;
 use crate::auth::ClientId;
-use crate::export::{Claim, ExportJob, JobId, Progress, Status, WorkerId};
+use crate::export::{Claim, DeploymentId, ExportJob, JobId, Progress, Status, WorkerId};
 use crate::fhir::PatientId;
 
 /// Keeps export jobs and hands each runnable one to exactly one worker.
@@ -77,6 +77,10 @@ pub trait JobStore: Debug + Send + Sync + 'static {
         until: Timestamp,
         progress: Progress,
     ) -> Result<(), StoreError>;
+
+    /// What these jobs and their files know each other by: `new`, where there was none yet. From
+    /// then on it is the same for everybody, as long as there are jobs.
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError>;
 
     /// Tells when something may have become runnable. A change between two looks is never
     /// missed; false alarms are allowed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::export::DeploymentId;
 use crate::ports::{FilePath, MockFileStore, MockJobStore};
 use crate::testkit::FixedClock;
 
@@ -216,7 +217,7 @@ async fn without_an_audit_entry_nothing_expires() {
 #[tokio::test]
 async fn files_whose_job_is_gone_are_swept_and_no_others() {
     let job = approved();
-    let house = House::of([job.clone()]);
+    let house = House::of([job.clone()]).joined().await;
     let kept = job.attempt_folder(1).child("Patient.ndjson");
     let orphan = another(approved(), 9)
         .attempt_folder(1)
@@ -313,4 +314,23 @@ async fn a_sweep_clears_half_written_files_and_goes_on_past_a_folder_that_stays(
     let mut house = House::of([]);
     house.files = Arc::new(files);
     house.service().sweep().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_are_not_those_of_the_jobs_are_never_swept() {
+    let other = DeploymentId::from_random([1; 32]).to_string();
+    for marker in [None, Some(other.as_str()), Some("?"), Some("")] {
+        let house = House::of([]);
+        let orphan = approved().attempt_folder(1).child("Patient.ndjson");
+        house.keep(&orphan, "x").await;
+        if let Some(marker) = marker {
+            let path = FilePath::parse("deployment/id").unwrap();
+            let mut writer = house.memory.writer(&path).await.unwrap();
+            writer.write(marker.to_owned().into()).await.unwrap();
+            writer.finish().await.unwrap();
+        }
+        let memory = house.memory.clone();
+        house.service().sweep().await.unwrap();
+        assert_eq!(memory.text(&orphan), "x", "{marker:?}");
+    }
 }
