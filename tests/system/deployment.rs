@@ -147,5 +147,5 @@ async fn a_demo_in_memory_takes_no_bucket_that_has_files() {
         .output()
         .unwrap();
     assert_refused(&second);
-    assert!(files_of(s3.folder(), &job.id).is_dir());
+    assert!(files_of(&s3.folder(), &job.id).is_dir());
 }

@@ -96,21 +96,19 @@ impl Problem {
     }
 
     /// There are as many open exports as there may be.
-    fn too_many_open(whose: Crowd, limit: u64, wait: Duration) -> Self {
+    fn too_many_open(whose: Crowd, limit: u64) -> Self {
         let whose = match whose {
-            Crowd::Patient => "of this record",
+            Crowd::Patient => "of this record by this app or system",
             Crowd::Client => "of this app or system",
         };
         let message = format!(
             "There are {limit} exports {whose} under way already, and no more are taken. \
              Fill in a form that is still open, delete an export that is not needed any more \
-             (DELETE at its status URL), or wait until one is done; then try again."
+             (DELETE at its status URL), or wait until one is reviewed; then try again."
         );
         let status = StatusCode::TOO_MANY_REQUESTS;
-        Self {
-            retry: Some(wait),
-            ..Self::new(status, IssueCode::Throttled, message)
-        }
+        // Without Retry-After: it is people who review.
+        Self::new(status, IssueCode::Throttled, message)
     }
 
     /// The header that says when to come again.
@@ -173,11 +171,7 @@ impl From<UseCaseError> for Problem {
             UseCaseError::Forbidden(message) => Self::forbidden(message),
             UseCaseError::NotApplicable(state) => Self::state(StatusCode::CONFLICT, state.0),
             UseCaseError::Full(cause) => Self::full(&*cause),
-            UseCaseError::TooManyOpen {
-                whose,
-                limit,
-                retry_after,
-            } => Self::too_many_open(whose, limit, retry_after),
+            UseCaseError::TooManyOpen { whose, limit } => Self::too_many_open(whose, limit),
             UseCaseError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }

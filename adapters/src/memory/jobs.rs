@@ -113,10 +113,14 @@ impl JobStore for MemoryJobs {
         Ok(matching.into_iter().cloned().collect())
     }
 
-    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
+    async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError> {
         let mut jobs = lock(&self.jobs);
-        jobs.turns.remove(&id);
-        Ok(jobs.by_id.remove(&id))
+        let stored = jobs.by_id.get(&job.id).ok_or(StoreError::NotFound)?;
+        if stored.version() != job.version() {
+            return Err(StoreError::Conflict);
+        }
+        jobs.turns.remove(&job.id);
+        jobs.by_id.remove(&job.id).ok_or(StoreError::NotFound)
     }
 
     async fn open_jobs(
@@ -128,8 +132,9 @@ impl JobStore for MemoryJobs {
         let mut open = OpenJobs::default();
         for job in jobs.by_id.values() {
             if Status::OPEN.contains(&job.status()) {
-                open.of_patient += u64::from(job.patient.id == *patient);
-                open.of_client += u64::from(job.requester.client() == client);
+                let of_client = job.requester.client() == client;
+                open.of_patient += u64::from(of_client && job.patient.id == *patient);
+                open.of_client += u64::from(of_client);
             }
         }
         Ok(open)

@@ -96,7 +96,13 @@ impl Shelf {
             Ok(next)
         });
         let jobs = self.clone();
-        mock.expect_remove().returning(move |id| Ok(jobs.take(id)));
+        mock.expect_remove().returning(move |job| {
+            let stored = jobs.get(job.id).ok_or(StoreError::NotFound)?;
+            if stored.version() != job.version() {
+                return Err(StoreError::Conflict);
+            }
+            jobs.take(job.id).ok_or(StoreError::NotFound)
+        });
         let jobs = self.clone();
         mock.expect_list().returning(move |_, _| {
             let ids = jobs.ids().into_iter();
@@ -108,8 +114,9 @@ impl Shelf {
             let open = all.filter(|job| Status::OPEN.contains(&job.status()));
             let mut counts = OpenJobs::default();
             for job in open {
-                counts.of_patient += u64::from(job.patient.id == *patient);
-                counts.of_client += u64::from(job.requester.client() == client);
+                let of_client = job.requester.client() == client;
+                counts.of_patient += u64::from(of_client && job.patient.id == *patient);
+                counts.of_client += u64::from(of_client);
             }
             Ok(counts)
         });

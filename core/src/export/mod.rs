@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `job` | [`ExportJob`] and its states |
+//! | `status`, `progress` | the names of its states, and what its app is told of them |
 //! | `exported` | what one run left: its files |
 //! | `request`, `parameters` | [`Choices`]: what was asked |
 //! | `selection`, `sensitivity` | what goes in, what is withheld |
@@ -10,11 +11,14 @@
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
 //! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
+//! | `turn` | whose turn it is in the queue |
 //! | `lifetime` | when things expire |
+//! | `room` | how many exports may be open |
 //! | `service` | the use cases: kick off, customise, status, delete |
 //! | `download` | the use cases of fetching: with the token, or by links |
 //! | `sweep` | removes what expired and what was left behind |
 //! | `deployment` | which jobs and which files belong together |
+//! | `readiness` | whether this server can do its work |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
 mod archive;

@@ -1,11 +1,48 @@
 //! The sweep: removes what expired, and what servers that died left behind.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::service::{ExportService, UseCaseError};
 use super::{Deployment, DeploymentError, DeploymentId, ExportJob, JobId, Lifetimes, Status};
-use crate::ports::{Action, By, FilePath};
+use crate::ports::{Action, By, FilePath, StoreError};
 
 /// How many jobs are swept at a time.
 const SWEPT_AT_ONCE: usize = 100;
+
+/// How long a folder in which nothing is left to sweep is not looked into again. Something is when
+/// its job goes, and its files could not go along.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many such folders are remembered; the others are looked into each time.
+const REMEMBERED: usize = 100_000;
+
+/// The folders of jobs in which nothing is left to sweep, with the time to look again.
+#[derive(Debug, Default)]
+pub(super) struct Clean(Mutex<HashMap<JobId, Timestamp>>);
+
+impl Clean {
+    fn has(&self, job: JobId, now: Timestamp) -> bool {
+        let clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clean.get(&job).is_some_and(|until| now < *until)
+    }
+
+    fn remember(&self, job: JobId, now: Timestamp) {
+        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if clean.len() < REMEMBERED || clean.contains_key(&job) {
+            let until = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
+            clean.insert(job, until);
+        }
+    }
+
+    /// Forgets those that have to be looked into again.
+    fn pass(&self, now: Timestamp) {
+        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clean.retain(|_, until| now < *until);
+    }
+}
 
 impl ExportService {
     /// Removes jobs that expired, and files that nobody can come for any more: a server may have
@@ -37,12 +74,7 @@ impl ExportService {
             let jobs = found.await?;
             let mut gone = 0;
             for job in jobs.iter().filter(|job| self.is_expired(job, now)) {
-                match self.remove_as(By::server(), Action::Expire, job).await {
-                    Ok(_) => removed += 1,
-                    // Somebody else was faster.
-                    Err(UseCaseError::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
+                removed += self.expire(job).await?;
                 gone += 1;
             }
             if gone == 0 || jobs.len() < SWEPT_AT_ONCE {
@@ -51,22 +83,40 @@ impl ExportService {
         }
     }
 
+    /// Removes a job that expired, unless somebody was faster. Returns how many were removed.
+    ///
+    /// It is written anew before: of replicas that sweep at the same time one goes on, and tells
+    /// the audit log.
+    async fn expire(&self, job: &ExportJob) -> Result<usize, UseCaseError> {
+        let job = match self.ports.jobs.update(job).await {
+            Err(StoreError::Conflict | StoreError::NotFound) => return Ok(0),
+            updated => updated?,
+        };
+        self.audit(By::server(), Action::Expire, &job).await?;
+        match self.ports.jobs.remove(&job).await {
+            Err(StoreError::Conflict | StoreError::NotFound) => return Ok(0),
+            removed => removed?,
+        };
+        self.empty(&job).await;
+        Ok(1)
+    }
+
     /// Deletes the files of jobs that are not there, and of attempts that came to nothing. A job
     /// is there before its first file, so none that begins meanwhile is touched.
     async fn sweep_orphans(&self) -> Result<(), UseCaseError> {
+        let now = self.ports.clock.now();
+        self.clean.pass(now);
         let mut outcome = Ok(());
         let mut orphans = Vec::new();
         for folder in self.ports.files.folders().await? {
             let Some(id) = JobId::parse(folder.as_str()) else {
                 continue;
             };
+            if self.clean.has(id, now) {
+                continue;
+            }
             match self.ports.jobs.get(id).await? {
-                // One that cannot be deleted does not keep the others.
-                Some(job) => {
-                    for folder in job.forsaken_folders() {
-                        outcome = outcome.and(self.delete_forsaken(id, &folder).await);
-                    }
-                }
+                Some(job) => outcome = outcome.and(self.sweep_attempts(&job, now).await),
                 None => orphans.push((id, folder)),
             }
         }
@@ -84,6 +134,19 @@ impl ExportService {
         for (id, folder) in orphans {
             tracing::warn!(job = %id, "files whose export is gone are deleted");
             outcome = outcome.and(self.delete_forsaken(id, &folder).await);
+        }
+        outcome
+    }
+
+    /// Deletes the files of attempts that came to nothing. One that cannot be deleted does not keep
+    /// the others.
+    async fn sweep_attempts(&self, job: &ExportJob, now: Timestamp) -> Result<(), UseCaseError> {
+        let mut outcome = Ok(());
+        for folder in job.forsaken_folders() {
+            outcome = outcome.and(self.delete_forsaken(job.id, &folder).await);
+        }
+        if outcome.is_ok() && matches!(job.status(), Status::Retrieved | Status::Approved) {
+            self.clean.remember(job.id, now);
         }
         outcome
     }

@@ -32,11 +32,12 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Jobs that match, newest first; jobs made in the same instant are ordered by id.
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError>;
 
-    /// Removes the job and returns it as it last was, or `None` when it was gone already.
-    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError>;
+    /// Removes the job and returns it as it last was. `Conflict` when the stored version is not
+    /// the given job's; `NotFound` when it was gone already.
+    async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError>;
 
-    /// How many exports of this patient, and how many of this client's, are
-    /// [open](Status::OPEN).
+    /// How many exports of this patient that this client asked for, and how many of this client's
+    /// at all, are [open](Status::OPEN).
     async fn open_jobs(
         &self,
         patient: &PatientId,
@@ -90,7 +91,7 @@ pub trait JobStore: Debug + Send + Sync + 'static {
 /// How many exports are open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenJobs {
-    /// Of the patient, whoever asked.
+    /// Of the patient, through the client.
     pub of_patient: u64,
     /// Of the client, whomever they are about.
     pub of_client: u64,
