@@ -18,8 +18,8 @@ use ehi_core::auth::{
     SessionLifetimes, StaffSessions,
 };
 use ehi_core::export::{
-    Downloads, ExportLimits, ExportPorts, ExportService, ExportSettings, Exporter, Lifetimes,
-    Links, OpenLimits, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
+    Deployment, DeploymentId, Downloads, ExportLimits, ExportPorts, ExportService, ExportSettings,
+    Exporter, Lifetimes, Links, OpenLimits, Rules, UploadLimits, Worker, WorkerId, WorkerSettings,
 };
 use ehi_core::ports::{
     AuditLog, ClientAssertions, ClientRegistry, Clock, Entropy, FileStore, GrantStore, GuessStore,
@@ -27,11 +27,11 @@ use ehi_core::ports::{
 };
 use url::Url;
 
-use crate::Failure;
 use crate::database::Storage;
 use crate::edge::RequestLimits;
 use crate::files::FilesPlace;
 use crate::keys::{KeyPlace, unusable};
+use crate::{Failure, deployment};
 
 /// What one deployment differs in from another.
 pub struct Parts {
@@ -183,6 +183,38 @@ impl Stores {
         }
     }
 
+    /// Opens the place for their files, and makes sure that it is theirs.
+    pub async fn open_files(
+        &self,
+        place: &FilesPlace,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Arc<dyn FileStore>, Failure> {
+        let deployment = self.deployment(place, clock, entropy).await?;
+        deployment::join(&deployment).await?;
+        Ok(deployment.files)
+    }
+
+    /// The jobs and this place for their files.
+    pub async fn deployment(
+        &self,
+        place: &FilesPlace,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Deployment, Failure> {
+        Ok(Deployment {
+            jobs: self.jobs.clone(),
+            files: place.open(clock.clone(), entropy.clone()).await?,
+            new: match (&self.database, place) {
+                (None, FilesPlace::Folder(_)) => DeploymentId::IN_MEMORY,
+                // A bucket may be somebody else's as well.
+                (None, FilesPlace::S3(_)) | (Some(_), _) => {
+                    DeploymentId::from_random(entropy.bytes())
+                }
+            },
+        })
+    }
+
     /// The database they are in.
     pub fn database(&self) -> Result<&Database, Failure> {
         (self.database.as_ref()).ok_or_else(|| {
@@ -238,9 +270,10 @@ pub async fn wire(parts: Parts, data: &Path) -> Result<Wired, Failure> {
 pub async fn wire_workers(parts: WorkerParts, data: &Path) -> Result<Vec<Worker>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let stores = Stores::open(&parts.storage, data).await?;
     let bench = Bench {
-        stores: &Stores::open(&parts.storage, data).await?,
-        files: parts.files.open(clock.clone(), entropy.clone()).await?,
+        stores: &stores,
+        files: stores.open_files(&parts.files, &clock, &entropy).await?,
         source: parts.source,
         clock,
         entropy,
@@ -309,7 +342,7 @@ impl Ports {
         let assertions = JwtAssertions::new(clock.clone())
             .map_err(|error| Failure::because("the keys of clients could not be fetched", error))?;
         Ok(Self {
-            files: parts.files.open(clock.clone(), entropy.clone()).await?,
+            files: (parts.stores.open_files(&parts.files, &clock, &entropy)).await?,
             clock,
             entropy,
             stores: parts.stores.clone(),

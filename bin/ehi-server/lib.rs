@@ -7,6 +7,7 @@
 //! - [`logins`]: how patients and staff log in.
 //! - [`app`]: the wiring itself, for servers with parts of their own.
 //! - [`database`]: where everything is kept, and migrations.
+//! - [`deployment`]: whether jobs and files belong together.
 //! - [`files`]: where files go, a folder or S3.
 //! - [`people`]: where clients and staff are, and how they are changed.
 //! - [`client`], [`staff`], [`directory`] and [`keys`]: clients, staff and signing keys, from the
@@ -21,6 +22,7 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod demo;
+pub mod deployment;
 pub mod directory;
 pub mod edge;
 pub mod engine;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ehi_server::{
-    audit, backup, client, database, demo, directory, keys, log, password, sample, serve, staff,
-    worker,
+    audit, backup, client, database, demo, deployment, directory, keys, log, password, sample,
+    serve, staff, worker,
 };
 
 /// A patient takes their whole health record out of a hospital's systems.
@@ -28,6 +28,8 @@ enum Command {
     Migrate(database::Configured),
     /// Copy the database while the server runs: the first part of a backup
     Backup(backup::BackupArguments),
+    /// Say that the files belong to the database, where the server does not believe it
+    AdoptFiles(deployment::AdoptArguments),
     /// Write made-up patients' records as FHIR Bundles
     Sample(sample::SampleArguments),
     /// Look after the audit log
@@ -58,6 +60,7 @@ async fn main() -> ExitCode {
         Command::Worker(arguments) => worker::run(arguments).await,
         Command::Migrate(server) => database::migrate(server).await,
         Command::Backup(arguments) => backup::run(arguments).await,
+        Command::AdoptFiles(arguments) => deployment::adopt(arguments).await,
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Client(command) => client::run(command).await,

@@ -36,6 +36,7 @@ mod blocking;
 mod confidential;
 mod cors;
 mod customise;
+mod deployment;
 mod documentation;
 mod durable;
 mod edge;

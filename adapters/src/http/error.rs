@@ -96,19 +96,20 @@ impl Problem {
     }
 
     /// There are as many open exports as there may be.
-    fn too_many_open(whose: Crowd, limit: u64, wait: Duration) -> Self {
+    fn too_many_open(whose: Crowd, limit: u64) -> Self {
         let whose = match whose {
-            Crowd::Patient => "of this record",
+            Crowd::Patient => "of this record by this app or system",
             Crowd::Client => "of this app or system",
         };
         let message = format!(
             "There are {limit} exports {whose} under way already, and no more are taken. \
              Fill in a form that is still open, delete an export that is not needed any more \
-             (DELETE at its status URL), or wait until one is done; then try again."
+             (DELETE at its status URL), or wait until one is reviewed; then try again."
         );
         let status = StatusCode::TOO_MANY_REQUESTS;
+        // It is people who fill in forms and review: there is no use in looking more often.
         Self {
-            retry: Some(wait),
+            retry: Some(Duration::from_mins(10)),
             ..Self::new(status, IssueCode::Throttled, message)
         }
     }
@@ -173,11 +174,7 @@ impl From<UseCaseError> for Problem {
             UseCaseError::Forbidden(message) => Self::forbidden(message),
             UseCaseError::NotApplicable(state) => Self::state(StatusCode::CONFLICT, state.0),
             UseCaseError::Full(cause) => Self::full(&*cause),
-            UseCaseError::TooManyOpen {
-                whose,
-                limit,
-                retry_after,
-            } => Self::too_many_open(whose, limit, retry_after),
+            UseCaseError::TooManyOpen { whose, limit } => Self::too_many_open(whose, limit),
             UseCaseError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }

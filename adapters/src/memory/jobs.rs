@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ehi_core::auth::ClientId;
-use ehi_core::export::{Claim, ExportJob, JobId, LastTurns, Progress, Status, Turn, WorkerId};
+use ehi_core::export::{
+    Claim, DeploymentId, ExportJob, JobId, LastTurns, Progress, Status, Turn, WorkerId,
+};
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use super::lock;
 #[derive(Debug)]
 pub struct MemoryJobs {
     jobs: Mutex<Jobs>,
+    deployment: OnceLock<DeploymentId>,
     changed: watch::Sender<()>,
 }
 
@@ -59,6 +62,7 @@ impl Default for MemoryJobs {
     fn default() -> Self {
         Self {
             jobs: Mutex::default(),
+            deployment: OnceLock::new(),
             changed: watch::Sender::new(()),
         }
     }
@@ -109,10 +113,14 @@ impl JobStore for MemoryJobs {
         Ok(matching.into_iter().cloned().collect())
     }
 
-    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
+    async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError> {
         let mut jobs = lock(&self.jobs);
-        jobs.turns.remove(&id);
-        Ok(jobs.by_id.remove(&id))
+        let stored = jobs.by_id.get(&job.id).ok_or(StoreError::NotFound)?;
+        if stored.version() != job.version() {
+            return Err(StoreError::Conflict);
+        }
+        jobs.turns.remove(&job.id);
+        jobs.by_id.remove(&job.id).ok_or(StoreError::NotFound)
     }
 
     async fn open_jobs(
@@ -124,8 +132,9 @@ impl JobStore for MemoryJobs {
         let mut open = OpenJobs::default();
         for job in jobs.by_id.values() {
             if Status::OPEN.contains(&job.status()) {
-                open.of_patient += u64::from(job.patient.id == *patient);
-                open.of_client += u64::from(job.requester.client() == client);
+                let of_client = job.requester.client() == client;
+                open.of_patient += u64::from(of_client && job.patient.id == *patient);
+                open.of_client += u64::from(of_client);
             }
         }
         Ok(open)
@@ -179,6 +188,10 @@ impl JobStore for MemoryJobs {
         let job = jobs.by_id.get_mut(&claim.job).ok_or(StoreError::NotFound)?;
         job.renew(claim, until, progress)
             .map_err(|_| StoreError::Conflict)
+    }
+
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+        Ok(*self.deployment.get_or_init(|| new))
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {

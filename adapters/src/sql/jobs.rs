@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ehi_core::auth::ClientId;
 use ehi_core::export::{
-    Claim, ExportJob, JobId, JobState, LastTurns, Progress, Status, Turn, WorkerId,
+    Claim, DeploymentId, ExportJob, JobId, JobState, LastTurns, Progress, Status, Turn, WorkerId,
 };
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
@@ -14,7 +14,7 @@ use sqlx::{Any, Transaction};
 use tokio::sync::watch;
 
 use super::unreadable::Row;
-use super::{Database, Dialect, instant, nanoseconds, unavailable};
+use super::{Database, Dialect, deployment, instant, nanoseconds, unavailable};
 
 /// A job behind the place of its row in an order: an instant and its id.
 type Placed = (i64, String, String);
@@ -254,14 +254,26 @@ impl JobStore for SqlJobs {
         Ok(jobs)
     }
 
-    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError> {
-        let removed =
-            sqlx::query_scalar::<_, String>("DELETE FROM jobs WHERE id = $1 RETURNING job")
-                .bind(id.to_string())
-                .fetch_optional(self.0.pool())
-                .await
-                .map_err(unavailable)?;
-        removed.as_deref().map(parsed).transpose()
+    async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError> {
+        let mut transaction = self.0.begin().await?;
+        let removed = sqlx::query_scalar::<_, String>(
+            "DELETE FROM jobs WHERE id = $1 AND version = $2 RETURNING job",
+        )
+        .bind(job.id.to_string())
+        .bind(number(job.version()))
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        let Some(removed) = removed else {
+            let there = Self::exists(&mut transaction, job.id).await?;
+            return Err(if there {
+                StoreError::Conflict
+            } else {
+                StoreError::NotFound
+            });
+        };
+        transaction.commit().await.map_err(unavailable)?;
+        parsed(&removed)
     }
 
     async fn open_jobs(
@@ -350,6 +362,10 @@ impl JobStore for SqlJobs {
         transaction.commit().await.map_err(unavailable)
     }
 
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+        deployment::found(&self.0, new).await
+    }
+
     fn subscribe(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
@@ -385,9 +401,10 @@ pub(super) const LAST_TURNS: &str = "SELECT \
     (SELECT MAX(client_turn) FROM jobs WHERE client = $1 AND runnable_at IS NOT NULL), \
     (SELECT MAX(turn) FROM jobs WHERE patient = $2 AND runnable_at IS NOT NULL)";
 
-/// How many jobs of patient `$1` and of client `$2` are [open](Status::OPEN): as the indexes say.
+/// How many jobs of patient `$1` through client `$2`, and of that client's at all, are
+/// [open](Status::OPEN): as the indexes say.
 pub(super) const OPEN: &str = "SELECT \
-    (SELECT COUNT(*) FROM jobs WHERE patient = $1 AND status IN ('awaiting-input', 'requested', 'retrieved')), \
+    (SELECT COUNT(*) FROM jobs WHERE patient = $1 AND client = $2 AND status IN ('awaiting-input', 'requested', 'retrieved')), \
     (SELECT COUNT(*) FROM jobs WHERE client = $2 AND status IN ('awaiting-input', 'requested', 'retrieved'))";
 
 /// At most `$5` jobs in state `$1` since `$2` or longer, behind the one since `$3` with id `$4`.

@@ -5,6 +5,7 @@
 //! | `database` | the connections, and who tells of changes |
 //! | `schema` | the tables and their migrations |
 //! | `backup` | a copy of a database that is in use |
+//! | `deployment` | what the jobs and their files know each other by |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //! | `guesses` | wrong passwords |
 //! | `keys` | the keys that sign tokens, sealed |
@@ -18,6 +19,7 @@ mod audit;
 mod backup;
 mod clients;
 mod database;
+mod deployment;
 mod grants;
 mod guesses;
 mod jobs;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -56,9 +56,12 @@ const NDJSON: &str = "application/fhir+ndjson";
 /// them: an app that asks again gets the same one. Nothing new is disclosed by that, so nothing is
 /// written for it.
 #[derive(Debug, Default)]
-pub(super) struct HandedOut(Mutex<HashMap<JobId, Handed>>);
+pub(super) struct HandedOut(Mutex<HashMap<JobId, Arc<Handed>>>);
 
-#[derive(Debug, Clone)]
+/// How many manifests are remembered at most; who asks for one that was forgotten gets new links.
+const REMEMBERED: usize = 1_000;
+
+#[derive(Debug)]
 struct Handed {
     manifest: Box<Manifest>,
     /// When the first link is dead, or the files go.
@@ -68,14 +71,21 @@ struct Handed {
 }
 
 impl HandedOut {
-    fn of(&self, job: JobId, now: Timestamp) -> Option<Handed> {
-        let mut handed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        handed.retain(|_, one| now < one.stale);
-        handed.get(&job).cloned()
+    fn of(&self, job: JobId, now: Timestamp) -> Option<Arc<Handed>> {
+        let handed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (handed.get(&job).cloned()).filter(|one| now < one.stale)
     }
 
-    fn remember(&self, job: JobId, one: Handed) {
+    /// Forgets the links that are stale, and when there are too many, those that will be first.
+    fn remember(&self, job: JobId, one: Arc<Handed>, now: Timestamp) {
         let mut handed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.retain(|_, one| now < one.stale);
+        if handed.len() >= REMEMBERED {
+            let oldest = handed.iter().min_by_key(|(_, one)| one.stale);
+            if let Some(oldest) = oldest.map(|(job, _)| *job) {
+                handed.remove(&oldest);
+            }
+        }
         handed.insert(job, one);
     }
 }
@@ -110,7 +120,7 @@ impl ExportService {
             },
         };
         Ok(JobStatus::Complete {
-            manifest: handed.manifest,
+            manifest: handed.manifest.clone(),
             expires: handed.expires,
         })
     }
@@ -121,7 +131,7 @@ impl ExportService {
         job: &ExportJob,
         lifetime: Duration,
         expires: Timestamp,
-    ) -> Result<Option<Handed>, UseCaseError> {
+    ) -> Result<Option<Arc<Handed>>, UseCaseError> {
         let now = self.ports.clock.now();
         // No link outlives its export, and none is dead at once.
         let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
@@ -135,12 +145,12 @@ impl ExportService {
             return Ok(None);
         };
         self.audit_all_downloads(access, job).await?;
-        let handed = Handed {
+        let handed = Arc::new(Handed {
             manifest: Box::new(manifest),
             expires: expires.min(linked.until),
             stale: now.saturating_add(lifetime / 2).unwrap_or(Timestamp::MAX),
-        };
-        self.handed_out.remember(job.id, handed.clone());
+        });
+        self.handed_out.remember(job.id, handed.clone(), now);
         Ok(Some(handed))
     }
 

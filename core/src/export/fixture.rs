@@ -11,9 +11,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Archive, Attachment, AttachmentName, Choices, Downloads, Export, ExportJob, ExportPorts,
-    ExportService, ExportSettings, ExportedFile, FileKind, FileName, Interaction, JobId, Lifetimes,
-    Links, OpenLimits, Patience, Rules, Status, UploadLimits, WorkerId,
+    Archive, Attachment, AttachmentName, Choices, DeploymentId, Downloads, Export, ExportJob,
+    ExportPorts, ExportService, ExportSettings, ExportedFile, FileKind, FileName, Interaction,
+    JobId, Lifetimes, Links, OpenLimits, Patience, Rules, Status, UploadLimits, WorkerId,
 };
 use crate::auth::{Access, PatientSession, StaffSession, Subject};
 use crate::fhir::{PatientId, ResourceType};
@@ -96,7 +96,13 @@ impl Shelf {
             Ok(next)
         });
         let jobs = self.clone();
-        mock.expect_remove().returning(move |id| Ok(jobs.take(id)));
+        mock.expect_remove().returning(move |job| {
+            let stored = jobs.get(job.id).ok_or(StoreError::NotFound)?;
+            if stored.version() != job.version() {
+                return Err(StoreError::Conflict);
+            }
+            jobs.take(job.id).ok_or(StoreError::NotFound)
+        });
         let jobs = self.clone();
         mock.expect_list().returning(move |_, _| {
             let ids = jobs.ids().into_iter();
@@ -108,8 +114,9 @@ impl Shelf {
             let open = all.filter(|job| Status::OPEN.contains(&job.status()));
             let mut counts = OpenJobs::default();
             for job in open {
-                counts.of_patient += u64::from(job.patient.id == *patient);
-                counts.of_client += u64::from(job.requester.client() == client);
+                let of_client = job.requester.client() == client;
+                counts.of_patient += u64::from(of_client && job.patient.id == *patient);
+                counts.of_client += u64::from(of_client);
             }
             Ok(counts)
         });
@@ -140,6 +147,7 @@ impl Shelf {
                 jobs.put(job);
                 Ok(())
             });
+        mock.expect_deployment().returning(|_| Ok(deployment()));
         let changes = self.changes.clone();
         mock.expect_subscribe()
             .returning(move || changes.subscribe());
@@ -196,6 +204,15 @@ impl House {
         let mut writer: Box<dyn FileWriter> = self.memory.writer(path).await.unwrap();
         writer.write(content.into()).await.unwrap();
         writer.finish().await.unwrap();
+    }
+
+    /// The files are those of the jobs.
+    pub async fn joined(self) -> Self {
+        let id = FilePath::parse("deployment/id").unwrap();
+        let mut writer = self.memory.writer(&id).await.unwrap();
+        writer.write(deployment().to_string().into()).await.unwrap();
+        writer.finish().await.unwrap();
+        self
     }
 
     pub fn service(self) -> ExportService {
@@ -283,6 +300,11 @@ impl FileStore for LinkingFiles {
         let url = Url::parse(&format!("https://store.example/{path}?until={until}")).unwrap();
         Ok(Some(DirectLink { url, until }))
     }
+}
+
+/// What the jobs on every shelf go by.
+pub fn deployment() -> DeploymentId {
+    DeploymentId::from_random([7; 32])
 }
 
 pub fn links() -> Links {

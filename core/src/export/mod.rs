@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `job` | [`ExportJob`] and its states |
+//! | `status`, `progress` | the names of its states, and what its app is told of them |
 //! | `exported` | what one run left: its files |
 //! | `request`, `parameters` | [`Choices`]: what was asked |
 //! | `selection`, `sensitivity` | what goes in, what is withheld |
@@ -10,14 +11,19 @@
 //! | `exporter` | one run: source → selection → NDJSON → files |
 //! | `worker` | takes jobs from the queue and runs them |
 //! | `manifest`, `attachment`, `archive`, `links` | what the app is told |
+//! | `turn` | whose turn it is in the queue |
 //! | `lifetime` | when things expire |
+//! | `room` | how many exports may be open |
 //! | `service` | the use cases: kick off, customise, status, delete |
 //! | `download` | the use cases of fetching: with the token, or by links |
 //! | `sweep` | removes what expired and what was left behind |
+//! | `deployment` | which jobs and which files belong together |
+//! | `readiness` | whether this server can do its work |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
 
 mod archive;
 mod attachment;
+mod deployment;
 mod download;
 mod exported;
 mod exporter;
@@ -44,6 +50,7 @@ mod worker;
 
 pub use archive::Archive;
 pub use attachment::{Attachment, AttachmentName, InvalidName};
+pub use deployment::{Deployment, DeploymentError, DeploymentId};
 pub use download::{Download, Downloads};
 pub use exported::{Export, ExportedFile, FileKind, FileName};
 pub use exporter::{Counter, ExportError, ExportLimits, Exporter};

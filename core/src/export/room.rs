@@ -1,7 +1,6 @@
 //! How many exports may be open at a time.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::{ExportService, UseCaseError};
 use crate::auth::Access;
@@ -12,9 +11,10 @@ use crate::ports::{Action, AuditEvent};
 /// do not see each other, so there may be as many more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenLimits {
-    /// Of one patient's record, whoever asked.
+    /// Of one patient's record that one app or system asked for: nobody is kept out by what others
+    /// asked for.
     pub per_patient: u64,
-    /// Of one app or system.
+    /// Of one app or system, whomever they are about.
     pub per_client: u64,
 }
 
@@ -38,7 +38,7 @@ impl Default for OpenLimits {
 /// Whose open exports are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowd {
-    /// The patient's.
+    /// The patient's, through the same app or system.
     Patient,
     /// The app's or system's.
     Client,
@@ -47,14 +47,11 @@ pub enum Crowd {
 impl fmt::Display for Crowd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Patient => "patient",
+            Self::Patient => "patient through this client",
             Self::Client => "client",
         })
     }
 }
-
-/// When a crowd may be smaller: an export is made in about that time, and what expired is swept.
-const COME_AGAIN: Duration = Duration::from_mins(1);
 
 impl ExportService {
     /// Whether one more export of this patient and through this app may be open.
@@ -79,10 +76,6 @@ impl ExportService {
                 .was_refused(Action::KickOff, self.ports.clock.now())
         };
         self.ports.audit.append(&refused).await?;
-        Err(UseCaseError::TooManyOpen {
-            whose,
-            limit,
-            retry_after: COME_AGAIN,
-        })
+        Err(UseCaseError::TooManyOpen { whose, limit })
     }
 }

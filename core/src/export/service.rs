@@ -1,7 +1,6 @@
 //! The use cases of patients and apps: kick off, customise, status, delete.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use url::Url;
@@ -9,6 +8,7 @@ use url::Url;
 use super::download::{Downloads, HandedOut};
 use super::links::Links;
 use super::review::UploadLimits;
+use super::sweep::Clean;
 use super::{
     Attachment, Choices, Crowd, ExportJob, Interaction, JobId, Kickoff, Lifetimes, NotApplicable,
     OpenLimits, Requester, Review, Rules,
@@ -62,6 +62,7 @@ pub struct ExportService {
     pub(super) ports: ExportPorts,
     pub(super) settings: ExportSettings,
     pub(super) handed_out: Arc<HandedOut>,
+    pub(super) clean: Arc<Clean>,
 }
 
 /// Why a use case did not happen. Nothing was changed.
@@ -79,15 +80,14 @@ pub enum UseCaseError {
     /// There is no room left for files. Somebody has to make some.
     #[error("no room is left for files")]
     Full(#[source] crate::ports::Cause),
-    /// There are as many open exports as there may be: this many of this patient or app.
+    /// There are as many open exports as there may be: this many of this patient or app. When
+    /// there will be fewer cannot be told: people review them.
     #[error("{limit} exports of this {whose} are open, and more are not taken")]
     TooManyOpen {
         /// Whose they are.
         whose: Crowd,
         /// How many are too many.
         limit: u64,
-        /// When it makes sense to ask again, if nothing else is done about it.
-        retry_after: Duration,
     },
     /// A part of the server is unavailable. Retry later.
     #[error("a part of the server is unavailable")]
@@ -159,6 +159,7 @@ impl ExportService {
             ports,
             settings,
             handed_out: Arc::default(),
+            clean: Arc::default(),
         }
     }
 
@@ -354,7 +355,8 @@ impl ExportService {
         }
     }
 
-    /// Removes a job and its files; returns it as it last was.
+    /// Removes a job and its files, whatever others make of it meanwhile; returns it as it last
+    /// was.
     pub(super) async fn remove_as(
         &self,
         by: By,
@@ -362,15 +364,18 @@ impl ExportService {
         job: &ExportJob,
     ) -> Result<ExportJob, UseCaseError> {
         self.audit(by, action, job).await?;
-        let removed = self
-            .ports
-            .jobs
-            .remove(job.id)
-            .await?
-            .ok_or(UseCaseError::NotFound)?;
+        let mut newest = None;
+        let removed = loop {
+            let job = newest.as_ref().unwrap_or(job);
+            match self.ports.jobs.remove(job).await {
+                // Each round somebody else made progress, so this ends.
+                Err(StoreError::Conflict) => newest = Some(self.live(job.id).await?),
+                removed => break removed?,
+            }
+        };
         // From here on the job is gone for everybody; files that cannot be deleted now are no
         // reason to say otherwise.
-        self.empty(job).await;
+        self.empty(&removed).await;
         Ok(removed)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{self, Either};
 use futures::{FutureExt, pin_mut};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::exporter::{Counter, Exporter};
@@ -165,7 +165,8 @@ impl Worker {
         claim: &Claim,
         duty: &mut watch::Receiver<Duty>,
     ) -> Result<(), StoreError> {
-        let outcome = self.run_claimed(&job, claim, duty).await;
+        let counter = Counter::default();
+        let outcome = self.run_claimed(&job, claim, &counter, duty).await;
         let now = self.clock().now();
         let transition = match outcome {
             Outcome::Finished(Ok((export, documents))) => {
@@ -195,17 +196,8 @@ impl Worker {
         if transition.is_err() || job.export().is_none() {
             self.discard(&job, claim).await;
         }
-        if job.status() == Status::Approved {
-            // Nobody reviews it, and it is released all the same.
-            let event = AuditEvent {
-                patient: Some(job.patient.id.clone()),
-                job: Some(job.id),
-                ..By::server().did(Action::AutoApprove, now)
-            };
-            self.audit.append(&event).await?;
-        }
-        match self.jobs.update(&job).await {
-            Ok(_) => Ok(()),
+        match self.settle(&job, claim, &counter, duty).await {
+            Ok(()) => Ok(()),
             Err(StoreError::Conflict | StoreError::NotFound) => {
                 self.discard(&job, claim).await;
                 Ok(())
@@ -214,19 +206,75 @@ impl Worker {
         }
     }
 
+    /// Keeps what became of an attempt. `Conflict` or `NotFound` when somebody else has the job,
+    /// or when it was kept already by a try that nobody answered.
+    async fn settle(
+        &self,
+        job: &ExportJob,
+        claim: &Claim,
+        counter: &Counter,
+        duty: &mut watch::Receiver<Duty>,
+    ) -> Result<(), StoreError> {
+        if job.status() == Status::Approved {
+            // Nobody reviews it, and it is released all the same.
+            let event = AuditEvent {
+                patient: Some(job.patient.id.clone()),
+                job: Some(job.id),
+                ..By::server().did(Action::AutoApprove, self.clock().now())
+            };
+            let release = || self.audit.append(&event);
+            self.persist(claim, counter, duty, release).await?;
+        }
+        let keep = || self.jobs.update(job);
+        self.persist(claim, counter, duty, keep).await.map(drop)
+    }
+
+    /// Tries something again while the store is away: what was exported is worth waiting for. The
+    /// claim is renewed meanwhile, and when that cannot be done for as long as it holds, or the
+    /// worker has to stop, somebody else has to export anew.
+    async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        claim: &Claim,
+        counter: &Counter,
+        duty: &mut watch::Receiver<Duty>,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StoreError> {
+        let holds = || (self.clock().now()).saturating_add(self.settings.lease);
+        let mut until = holds().unwrap_or(Timestamp::MAX);
+        loop {
+            let cause = match attempt().await {
+                Err(StoreError::Unavailable(cause)) => cause,
+                done => return done,
+            };
+            tracing::warn!(job = %claim.job, error = &*cause as &dyn std::error::Error, "what became of an export cannot be kept right now; it is tried again");
+            let pause = self.clock().sleep(self.settings.heartbeat);
+            let stopped = told(duty, Duty::Stop);
+            pin_mut!(stopped);
+            if let Either::Right(_) = future::select(pause, stopped).await {
+                return Err(StoreError::Unavailable(cause));
+            }
+            let next = holds().unwrap_or(Timestamp::MAX);
+            match self.jobs.renew(claim, next, counter.progress()).await {
+                Ok(()) => until = next,
+                Err(StoreError::Unavailable(_)) if self.clock().now() < until => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Runs the export, with a sign of life now and then.
     async fn run_claimed(
         &self,
         job: &ExportJob,
         claim: &Claim,
+        counter: &Counter,
         duty: &mut watch::Receiver<Duty>,
     ) -> Outcome<Result<(super::Export, Vec<super::Attachment>), ExportError>> {
-        let counter = Counter::default();
         // The run is the largest part of a worker by far; on the heap it makes nobody else large.
-        let export = Box::pin(self.exporter.run(job, claim.attempt, &counter));
+        let export = Box::pin(self.exporter.run(job, claim.attempt, counter));
         // A source that panics spoils its own export, not the worker.
         let export = AssertUnwindSafe(export).catch_unwind();
-        let alive = self.stay_alive(claim, &counter);
+        let alive = self.stay_alive(claim, counter);
         let stopped = told(duty, Duty::Stop);
         pin_mut!(alive, stopped);
         let interrupted = future::select(alive, stopped);
@@ -268,17 +316,15 @@ impl Worker {
     }
 
     /// Deletes what a lost or failed attempt wrote, and all there is when the job itself is over:
-    /// then nobody else comes for what was written behind its back. What cannot be deleted now
-    /// goes with the job.
+    /// then nobody else comes for what was written behind its back. An attempt that won after all
+    /// keeps its files. What cannot be deleted now, or may not, is left to the sweep.
     async fn discard(&self, job: &ExportJob, claim: &Claim) {
-        let over = match self.jobs.get(job.id).await {
-            Ok(stored) => stored.is_none_or(|job| job.status() == Status::Rejected),
-            Err(_) => false,
-        };
-        let folder = if over {
-            job.folder()
-        } else {
-            job.attempt_folder(claim.attempt)
+        let folder = match self.jobs.get(job.id).await {
+            Ok(None) => job.folder(),
+            Ok(Some(stored)) if stored.status() == Status::Rejected => job.folder(),
+            Ok(Some(stored)) if stored.is_won_by(claim) => return,
+            Ok(Some(_)) => job.attempt_folder(claim.attempt),
+            Err(_) => return,
         };
         if let Err(error) = self.exporter.files.delete_prefix(&folder).await {
             tracing::warn!(job = %job.id, error = &error as &dyn std::error::Error, "files of a lost attempt remain");
@@ -287,6 +333,13 @@ impl Worker {
 
     fn clock(&self) -> &dyn Clock {
         &*self.exporter.clock
+    }
+}
+
+impl ExportJob {
+    /// Whether its files are those that this claim exported.
+    fn is_won_by(&self, claim: &Claim) -> bool {
+        (self.export()).is_some_and(|export| export.attempt == claim.attempt)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::StoreError;
 use crate::auth::ClientId;
-use crate::export::{Claim, ExportJob, JobId, Progress, Status, WorkerId};
+use crate::export::{Claim, DeploymentId, ExportJob, JobId, Progress, Status, WorkerId};
 use crate::fhir::PatientId;
 
 /// Keeps export jobs and hands each runnable one to exactly one worker.
@@ -32,11 +32,12 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Jobs that match, newest first; jobs made in the same instant are ordered by id.
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError>;
 
-    /// Removes the job and returns it as it last was, or `None` when it was gone already.
-    async fn remove(&self, id: JobId) -> Result<Option<ExportJob>, StoreError>;
+    /// Removes the job and returns it as it last was. `Conflict` when the stored version is not
+    /// the given job's; `NotFound` when it was gone already.
+    async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError>;
 
-    /// How many exports of this patient, and how many of this client's, are
-    /// [open](Status::OPEN).
+    /// How many exports of this patient that this client asked for, and how many of this client's
+    /// at all, are [open](Status::OPEN).
     async fn open_jobs(
         &self,
         patient: &PatientId,
@@ -78,6 +79,10 @@ pub trait JobStore: Debug + Send + Sync + 'static {
         progress: Progress,
     ) -> Result<(), StoreError>;
 
+    /// What these jobs and their files know each other by: `new`, where there was none yet. From
+    /// then on it is the same for everybody, as long as there are jobs.
+    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError>;
+
     /// Tells when something may have become runnable. A change between two looks is never
     /// missed; false alarms are allowed.
     fn subscribe(&self) -> watch::Receiver<()>;
@@ -86,7 +91,7 @@ pub trait JobStore: Debug + Send + Sync + 'static {
 /// How many exports are open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenJobs {
-    /// Of the patient, whoever asked.
+    /// Of the patient, through the client.
     pub of_patient: u64,
     /// Of the client, whomever they are about.
     pub of_client: u64,

@@ -41,8 +41,13 @@ async fn heard(changes: &mut watch::Receiver<()>, within: Duration) -> bool {
 #[tokio::test]
 async fn another_process_is_heard_at_once_and_again_after_the_connection_was_lost() {
     let kept = TestDatabase::create().await;
-    let here = Database::open(&kept.url(), limits()).await.unwrap();
-    let there = Database::open(&kept.url(), limits()).await.unwrap();
+    // Each goes on with the connection it has, when no new one is let in.
+    let limits = DatabaseLimits {
+        connections: 1,
+        ..limits()
+    };
+    let here = Database::open(&kept.url(), limits).await.unwrap();
+    let there = Database::open(&kept.url(), limits).await.unwrap();
     let (listening, telling) = (SqlJobs::new(&here), SqlJobs::new(&there));
     until_listening(&here, 2).await;
     let mut changes = listening.subscribe();

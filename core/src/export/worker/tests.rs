@@ -556,15 +556,3 @@ async fn an_export_goes_on_while_its_progress_cannot_be_reported() {
     })
     .await;
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_result_that_may_have_been_kept_is_not_deleted() {
-    let mut bench = Bench::of([requested()]);
-    (bench.source.expect_records()).returning(|_, _| Ok(one_record()));
-    (bench.jobs.expect_update()).returning(|_| Err(StoreError::unavailable("connection lost")));
-    let memory = bench.memory.clone();
-    let (_stop, mut stop) = never_stops();
-    let done = bench.worker().work(&mut stop).await;
-    assert!(matches!(done, Err(StoreError::Unavailable(_))));
-    assert_eq!(memory.count(), 1);
-}

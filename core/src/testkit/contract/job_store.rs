@@ -18,8 +18,8 @@ use futures::future::join_all;
 
 use crate::auth::ClientId;
 use crate::export::{
-    Choices, ExportJob, Interaction, JobId, Kickoff, Patience, Progress, Requester, Status,
-    WorkerId,
+    Choices, DeploymentId, ExportJob, Interaction, JobId, Kickoff, Patience, Progress, Requester,
+    Status, WorkerId,
 };
 use crate::fhir::PatientId;
 use crate::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
@@ -37,6 +37,7 @@ macro_rules! job_store_contract {
             a_lost_update_is_refused
             of_many_updates_at_once_one_is_kept
             a_removed_job_is_gone_for_everybody
+            what_changed_meanwhile_is_not_removed
             the_newest_job_is_listed_first_page_by_page
             a_list_can_be_narrowed
             the_job_that_waits_longest_is_claimed_first
@@ -53,6 +54,7 @@ macro_rules! job_store_contract {
             a_released_job_waits_until_it_is_due
             a_new_job_wakes_whoever_waits
             every_state_is_kept
+            a_deployment_is_named_once
         );
     };
 }
@@ -137,8 +139,9 @@ pub async fn of_many_updates_at_once_one_is_kept(store: Store) {
 pub async fn a_removed_job_is_gone_for_everybody(store: Store) {
     let kept = waiting(1, 0);
     store.insert(&kept).await.unwrap();
-    assert_eq!(store.remove(kept.id).await.unwrap(), Some(kept.clone()));
-    assert_eq!(store.remove(kept.id).await.unwrap(), None);
+    assert_eq!(store.remove(&kept).await.unwrap(), kept);
+    let again = store.remove(&kept).await;
+    assert!(matches!(again, Err(StoreError::NotFound)), "{again:?}");
     assert_eq!(store.get(kept.id).await.unwrap(), None);
     assert!(
         store
@@ -151,6 +154,18 @@ pub async fn a_removed_job_is_gone_for_everybody(store: Store) {
     assert_eq!(claimed, None);
     let late = store.update(&kept).await;
     assert!(matches!(late, Err(StoreError::NotFound)), "{late:?}");
+}
+
+pub async fn what_changed_meanwhile_is_not_removed(store: Store) {
+    let seen = job(Interaction::Form);
+    store.insert(&seen).await.unwrap();
+    let mut changed = seen.clone();
+    changed.customise(Choices::whole_record(), at(1)).unwrap();
+    let changed = store.update(&changed).await.unwrap();
+    let refused = store.remove(&seen).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+    assert_eq!(store.get(seen.id).await.unwrap(), Some(changed.clone()));
+    assert_eq!(store.remove(&changed).await.unwrap(), changed);
 }
 
 pub async fn the_newest_job_is_listed_first_page_by_page(store: Store) {
@@ -365,22 +380,22 @@ pub async fn open_jobs_are_counted_by_patient_and_by_client(store: Store) {
         let job = asked(patient, client, number, number.into());
         store.insert(&job).await.unwrap();
     }
-    assert_eq!(count("p-1", "app").await, (3, 3));
-    assert_eq!(count("p-1", "test-app").await, (3, 1));
-    assert_eq!(count("p-2", "nobody").await, (1, 0));
+    assert_eq!(count("p-1", "app").await, (2, 3));
+    assert_eq!(count("p-1", "test-app").await, (1, 1));
+    assert_eq!(count("p-2", "nobody").await, (0, 0));
     // Running and retrieved it is open; released it is not.
     let mut first = next(&store, 10).await.unwrap();
-    assert_eq!(count("p-1", "app").await, (3, 3));
+    assert_eq!(count("p-1", "app").await, (2, 3));
     first
         .retrieved(crate::testkit::export(1), Vec::new(), at(11))
         .unwrap();
     let mut first = store.update(&first).await.unwrap();
-    assert_eq!(count("p-1", "app").await, (3, 3));
+    assert_eq!(count("p-1", "app").await, (2, 3));
     first.approve(at(12)).unwrap();
     store.update(&first).await.unwrap();
-    assert_eq!(count("p-1", "app").await, (2, 2));
-    store.remove(form.id).await.unwrap();
-    assert_eq!(count("p-1", "test-app").await, (1, 0));
+    assert_eq!(count("p-1", "app").await, (1, 2));
+    store.remove(&form).await.unwrap();
+    assert_eq!(count("p-1", "test-app").await, (0, 0));
 }
 
 pub async fn what_is_overdue_is_told_longest_first(store: Store) {
@@ -457,7 +472,7 @@ pub async fn a_lease_that_ran_out_passes_on_and_the_late_worker_is_refused(store
     let written = store.update(&late).await;
     assert!(matches!(written, Err(StoreError::Conflict)), "{written:?}");
     assert_eq!(store.get(next.id).await.unwrap().as_ref(), Some(&next));
-    store.remove(next.id).await.unwrap();
+    store.remove(&next).await.unwrap();
     let claim = next.current_claim().unwrap();
     let gone = store.renew(claim, at(200), Progress::default()).await;
     assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
@@ -545,4 +560,21 @@ pub async fn every_state_is_kept(store: Store) {
     assert_eq!(keep(&rejected).await, Status::Rejected);
     let failed = |job: &mut ExportJob| job.give_up("no", at(2)).unwrap();
     assert_eq!(keep(&failed).await, Status::Failed);
+}
+
+pub async fn a_deployment_is_named_once(store: Store) {
+    let names = (0..8).map(|number| {
+        let store = store.clone();
+        let new = DeploymentId::from_random([number; 32]);
+        tokio::spawn(async move { store.deployment(new).await.unwrap() })
+    });
+    let names: Vec<_> = join_all(names)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let first = names[0];
+    assert!(names.iter().all(|name| *name == first), "{names:?}");
+    let later = DeploymentId::from_random([9; 32]);
+    assert_eq!(store.deployment(later).await.unwrap(), first);
 }

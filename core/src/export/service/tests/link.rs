@@ -123,3 +123,33 @@ async fn where_the_store_has_no_links_or_none_are_wanted_the_token_is_needed() {
         assert!(manifest.requires_access_token && audit.actions().is_empty());
     }
 }
+
+#[tokio::test]
+async fn only_so_many_manifests_are_remembered_the_newest_of_them() {
+    let jobs: Vec<_> = (0..=1_000_u16)
+        .map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..2].copy_from_slice(&number.to_be_bytes());
+            let mut job = approved();
+            job.id = JobId::from_random(bytes);
+            job
+        })
+        .collect();
+    let house = linked(&jobs[0]);
+    let (clock, audit) = (house.clock.clone(), house.recorded.clone());
+    let service = house.service();
+    for job in &jobs {
+        clock.set(clock.now() + Duration::from_millis(1));
+        asked(&service, job).await;
+    }
+    let handed_out = audit.events().len();
+    for job in &jobs[1..] {
+        asked(&service, job).await;
+    }
+    assert_eq!(audit.events().len(), handed_out);
+    asked(&service, &jobs[0]).await;
+    assert!(
+        audit.events().len() > handed_out,
+        "the oldest was forgotten"
+    );
+}

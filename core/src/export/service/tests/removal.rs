@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::export::DeploymentId;
 use crate::ports::{FilePath, MockFileStore, MockJobStore};
 use crate::testkit::FixedClock;
 
@@ -195,9 +196,9 @@ async fn a_sweep_goes_on_past_what_another_replica_swept() {
     house.clock.set(at(1000));
     let (shelf, faster) = (house.shelf.clone(), house.shelf.clone());
     house.jobs = MockJobStore::new();
-    house.jobs.expect_remove().times(1).returning(move |id| {
-        faster.take(id);
-        Ok(None)
+    house.jobs.expect_remove().times(1).returning(move |job| {
+        faster.take(job.id);
+        Err(StoreError::NotFound)
     });
     assert_eq!(house.service().sweep().await.unwrap(), 2);
     assert!(shelf.ids().is_empty());
@@ -210,13 +211,13 @@ async fn without_an_audit_entry_nothing_expires() {
     let shelf = house.shelf.clone();
     let refused = house.service().sweep().await;
     assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
-    assert_eq!(shelf.job(), approved());
+    assert_eq!(shelf.job().state(), approved().state());
 }
 
 #[tokio::test]
 async fn files_whose_job_is_gone_are_swept_and_no_others() {
     let job = approved();
-    let house = House::of([job.clone()]);
+    let house = House::of([job.clone()]).joined().await;
     let kept = job.attempt_folder(1).child("Patient.ndjson");
     let orphan = another(approved(), 9)
         .attempt_folder(1)
@@ -313,4 +314,129 @@ async fn a_sweep_clears_half_written_files_and_goes_on_past_a_folder_that_stays(
     let mut house = House::of([]);
     house.files = Arc::new(files);
     house.service().sweep().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_are_not_those_of_the_jobs_are_never_swept() {
+    let other = DeploymentId::from_random([1; 32]).to_string();
+    for marker in [None, Some(other.as_str()), Some("?"), Some("")] {
+        let house = House::of([]);
+        let orphan = approved().attempt_folder(1).child("Patient.ndjson");
+        house.keep(&orphan, "x").await;
+        if let Some(marker) = marker {
+            let path = FilePath::parse("deployment/id").unwrap();
+            let mut writer = house.memory.writer(&path).await.unwrap();
+            writer.write(marker.to_owned().into()).await.unwrap();
+            writer.finish().await.unwrap();
+        }
+        let memory = house.memory.clone();
+        house.service().sweep().await.unwrap();
+        assert_eq!(memory.text(&orphan), "x", "{marker:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_replicas_that_sweep_at_once_one_tells_that_a_job_expired() {
+    let house = House::of([approved()]);
+    house.clock.set(at(1000));
+    let (shelf, audit) = (house.shelf.clone(), house.recorded.clone());
+    let mut slow = House::of([]);
+    slow.clock.set(at(1000));
+    slow.recorded = audit.clone();
+    slow.audit = audit.clone();
+    slow.shelf = shelf.clone();
+    // It looked before the other one was through.
+    let seen = approved();
+    (slow.jobs.expect_overdue())
+        .times(1)
+        .returning(move |_, _, _| Ok(vec![seen.clone()]));
+    assert_eq!(house.service().sweep().await.unwrap(), 1);
+    slow.service().sweep().await.unwrap();
+    assert!(shelf.ids().is_empty());
+    assert_eq!(audit.actions(), [Action::Expire]);
+}
+
+#[tokio::test]
+async fn an_export_that_was_just_released_does_not_expire_by_the_clock_of_another_replica() {
+    let mut house = House::of([retrieved()]);
+    keep_its_files(&house, &retrieved()).await;
+    house.clock.set(at(10 + 200));
+    let seen = retrieved();
+    (house.jobs.expect_overdue())
+        .withf(|status, _, _| *status == Status::Retrieved)
+        .times(1)
+        .returning(move |_, _, _| Ok(vec![seen.clone()]));
+    let (shelf, memory, audit) = (
+        house.shelf.clone(),
+        house.memory.clone(),
+        house.recorded.clone(),
+    );
+    // By a clock that is behind it is in time.
+    shelf.overtake(|job| job.approve(at(10 + 199)).unwrap());
+    assert_eq!(house.service().sweep().await.unwrap(), 0);
+    assert_eq!(shelf.job().status(), Status::Approved);
+    assert_eq!(memory.count(), 2);
+    assert_eq!(audit.actions(), []);
+}
+
+#[tokio::test]
+async fn deleting_a_job_is_not_undone_by_whatever_happens_meanwhile() {
+    let mut house = House::of([retrieved()]);
+    let shelf = house.shelf.clone();
+    house.jobs.expect_remove().times(1).returning(move |_| {
+        shelf.overtake(|job| job.approve(at(20)).unwrap());
+        Err(StoreError::Conflict)
+    });
+    let (shelf, audit) = (house.shelf.clone(), house.recorded.clone());
+    house
+        .service()
+        .delete(&access(), retrieved().id)
+        .await
+        .unwrap();
+    assert!(shelf.ids().is_empty());
+    assert_eq!(audit.actions(), [Action::Remove]);
+}
+
+#[tokio::test]
+async fn a_folder_with_nothing_left_to_sweep_is_left_alone_for_an_hour() {
+    let job = third_export();
+    let mut house = House::of([]);
+    let mut files = MockFileStore::new();
+    let folder = job.folder();
+    (files.expect_folders()).returning(move || Ok(vec![folder.clone()]));
+    files.expect_sweep_unfinished().returning(|| Ok(0));
+    // Two attempts came to nothing.
+    (files.expect_delete_prefix())
+        .times(4)
+        .returning(|_| Ok(()));
+    house.files = Arc::new(files);
+    (house.jobs.expect_overdue()).returning(|_, _, _| Ok(Vec::new()));
+    (house.jobs.expect_get())
+        .times(2)
+        .returning(move |_| Ok(Some(job.clone())));
+    let clock = house.clock.clone();
+    let service = house.service();
+    for second in [1_000, 1_060, 1_000 + 3_599, 1_000 + 3_600] {
+        clock.set(at(second));
+        service.sweep().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn while_jobs_wait_for_a_worker_their_folders_are_looked_into_each_time() {
+    let mut house = House::of([third_attempt()]);
+    let memory = house.memory.clone();
+    house.jobs = MockJobStore::new();
+    let shelf = house.shelf.clone();
+    house
+        .keep(&third_attempt().attempt_folder(3).child("x"), "x")
+        .await;
+    let service = house.service();
+    service.sweep().await.unwrap();
+    assert_eq!(memory.count(), 1);
+    shelf.overtake(|job| {
+        job.release(at(130)).unwrap();
+    });
+    service.sweep().await.unwrap();
+    assert_eq!(memory.count(), 0);
 }

@@ -1,0 +1,24 @@
+//! What the jobs of a database and their files know each other by.
+
+use ehi_core::export::DeploymentId;
+use ehi_core::ports::StoreError;
+
+use super::{Database, unavailable};
+
+/// The id of this database: `new`, where it had none. Of two that come at once one stands.
+pub(super) async fn found(
+    database: &Database,
+    new: DeploymentId,
+) -> Result<DeploymentId, StoreError> {
+    sqlx::query("INSERT INTO deployment (one, id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING")
+        .bind(new.to_string())
+        .execute(database.pool())
+        .await
+        .map_err(unavailable)?;
+    let id = sqlx::query_scalar::<_, String>("SELECT id FROM deployment WHERE one = 1")
+        .fetch_one(database.pool())
+        .await
+        .map_err(unavailable)?;
+    DeploymentId::parse(&id)
+        .ok_or_else(|| unavailable("the deployment's id in the database cannot be read"))
+}
