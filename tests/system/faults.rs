@@ -23,7 +23,7 @@ use crate::export::{assert_same, resources};
 use crate::faulty::{self, FaultySource};
 use crate::hand::Hand;
 use crate::patients::{bundle, of, patient, with};
-use crate::s3::{KEYS, files_below, s3};
+use crate::s3::{KEYS, exports_in, s3};
 use crate::server::{Log, Server, command};
 use crate::site::Site;
 use crate::staff::Staff;
@@ -260,7 +260,7 @@ impl Storm<'_> {
 fn in_bucket(s3: &S3) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let root = s3.folder();
     let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
-    for path in files_below(&root) {
+    for path in exports_in(&root) {
         let path = path
             .strip_prefix(&root)
             .unwrap()
@@ -512,5 +512,5 @@ async fn a_source_that_is_down_for_good_is_told_and_leaves_no_files() {
     assert!(told.text().contains(reason), "{told}");
     let log = server.log();
     assert_eq!(log.matches("export attempt failed").count(), 2, "{log}");
-    assert!(files_below(&server.data().join("data/files")).is_empty());
+    assert!(exports_in(&server.data().join("data/files")).is_empty());
 }

@@ -46,8 +46,15 @@ fn demo(s3: &S3, more: &str) -> Server {
     Server::demo_in(&Records::small(), &["--files", &files], KEYS)
 }
 
+/// The files of exports in a store: all but the one that says whose they are.
+pub fn exports_in(root: &Path) -> Vec<PathBuf> {
+    let mut files = files_below(root);
+    files.retain(|path| *path != root.join("deployment/id"));
+    files
+}
+
 /// The files below a folder.
-pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = folder.read_dir() else {
         return Vec::new();
     };
