@@ -82,7 +82,7 @@ impl Drop for Ballast {
     }
 }
 
-/// The files on the disk, the ballast left out.
+/// The files on the disk, but for the ballast and what says whose they are.
 fn files_on(folder: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder)
         .unwrap()
@@ -95,7 +95,7 @@ fn files_on(folder: &Path) -> Vec<PathBuf> {
                 vec![path]
             }
         })
-        .filter(|path| !path.ends_with("ballast"))
+        .filter(|path| !path.ends_with("ballast") && !path.ends_with("deployment/id"))
         .collect()
 }
 
