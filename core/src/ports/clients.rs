@@ -29,8 +29,9 @@ pub trait ClientAssertions: Debug + Send + Sync + 'static {
     /// The claims of a compact JWS that one of the client's keys signed. The algorithm is the
     /// key's own, never the one the assertion names. Says nothing of expiry, audience or replay.
     ///
-    /// Keys that the client publishes are fetched and kept for a while. A key it does not know
-    /// yet is looked for anew, not more often than once a minute for each client.
+    /// Keys that the client publishes are fetched and kept for a while; all who ask at once share
+    /// one fetch. A key it does not know yet is looked for anew, not more often than once a minute
+    /// for each client.
     async fn verify(
         &self,
         client: &ClientId,

@@ -12,6 +12,7 @@
 //! well.
 
 pub mod audit_log;
+pub mod client_assertions;
 pub mod client_registry;
 pub mod clock;
 pub mod file_store;
