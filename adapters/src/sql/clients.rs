@@ -32,7 +32,8 @@ impl SqlClients {
         .await
         .map_err(unavailable)?;
         let clients = found.iter().filter_map(|(id, text)| {
-            let read = parsed(text).and_then(|client| client.client().map_err(unavailable));
+            let read =
+                parsed(text).and_then(|client| client.client().map_err(StoreError::unreadable));
             self.0.readable(Row::Client, id, read)
         });
         Ok(clients.collect())
@@ -108,7 +109,8 @@ impl SqlClients {
         }
         check(&fresh)?;
         // Whatever else a later version wrote into it stays.
-        let mut members: Map<String, Value> = serde_json::from_str(&found).map_err(unavailable)?;
+        let mut members: Map<String, Value> =
+            serde_json::from_str(&found).map_err(StoreError::unreadable)?;
         members.insert("secret_hash".to_owned(), hash.into());
         sqlx::query("UPDATE clients SET registration = $2 WHERE id = $1")
             .bind(id.as_str().to_owned())
@@ -150,7 +152,8 @@ fn check(registration: &Registration) -> Result<(), RegistryError> {
 
 /// A registration of this version or of a later one, whose new members mean nothing here.
 fn parsed(json: &str) -> Result<Registration, StoreError> {
-    let mut members: Map<String, Value> = serde_json::from_str(json).map_err(unavailable)?;
+    let mut members: Map<String, Value> =
+        serde_json::from_str(json).map_err(StoreError::unreadable)?;
     let known = serde_introspect::<Registration>();
     members.retain(|name, _| known.contains(&name.as_str()));
     serde_json::from_value(members.into()).map_err(unavailable)

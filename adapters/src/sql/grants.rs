@@ -24,7 +24,7 @@ impl SqlGrants {
 }
 
 fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(unavailable)
+    serde_json::from_str(json).map_err(StoreError::unreadable)
 }
 
 /// Where a token stands.

@@ -383,7 +383,7 @@ fn runnable_at(job: &ExportJob) -> Option<i64> {
 }
 
 fn parsed(job: &str) -> Result<ExportJob, StoreError> {
-    serde_json::from_str(job).map_err(unavailable)
+    serde_json::from_str(job).map_err(StoreError::unreadable)
 }
 
 /// A number of rows.

@@ -52,7 +52,8 @@ impl SessionStore for SqlSessions {
         let Some((expires_at, session)) = found else {
             return Ok(None);
         };
-        let mut session: Session = serde_json::from_str(&session).map_err(unavailable)?;
+        let mut session: Session =
+            serde_json::from_str(&session).map_err(StoreError::unreadable)?;
         session.expires_at = Timestamp::from_nanosecond(expires_at.into()).map_err(unavailable)?;
         Ok(Some(session))
     }

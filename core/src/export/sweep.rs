@@ -53,12 +53,13 @@ impl ExportService {
         for status in Lifetimes::PASSING {
             removed += self.sweep_state(status).await?;
         }
-        self.sweep_orphans().await?;
+        // What is in the way of the one is not in the way of the other.
+        let orphans = self.sweep_orphans().await;
         let unfinished = self.ports.files.sweep_unfinished().await?;
         if unfinished > 0 {
             tracing::info!(unfinished, "half-written files were deleted");
         }
-        Ok(removed)
+        orphans.map(|()| removed)
     }
 
     /// Removes the jobs that were in this state for too long.
@@ -115,9 +116,12 @@ impl ExportService {
             if self.clean.has(id, now) {
                 continue;
             }
-            match self.ports.jobs.get(id).await? {
-                Some(job) => outcome = outcome.and(self.sweep_attempts(&job, now).await),
-                None => orphans.push((id, folder)),
+            match self.ports.jobs.get(id).await {
+                Ok(Some(job)) => outcome = outcome.and(self.sweep_attempts(&job, now).await),
+                Ok(None) => orphans.push((id, folder)),
+                // Whoever can read it sweeps it.
+                Err(StoreError::Unreadable(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         if orphans.is_empty() {

@@ -306,7 +306,9 @@ impl Worker {
             };
             match self.jobs.renew(claim, until, progress).await {
                 Ok(()) => {}
-                Err(StoreError::Conflict | StoreError::NotFound) => return End::Lost,
+                Err(StoreError::Conflict | StoreError::NotFound | StoreError::Unreadable(_)) => {
+                    return End::Lost;
+                }
                 // The store may come back before the lease runs out.
                 Err(StoreError::Unavailable(error)) => {
                     tracing::warn!(job = %claim.job, error = &*error as &dyn std::error::Error, "progress could not be reported");

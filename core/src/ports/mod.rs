@@ -62,11 +62,20 @@ pub enum StoreError {
     /// The store cannot answer right now. Retry later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
+    /// What is kept there makes no sense here: a later version wrote it, or it is damaged. A later
+    /// version may read it; this one cannot.
+    #[error("what the store keeps cannot be read")]
+    Unreadable(#[source] Cause),
 }
 
 impl StoreError {
     /// Wraps a passing failure of the technology below.
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable(cause.into())
+    }
+
+    /// Wraps what is wrong with what is kept.
+    pub fn unreadable(cause: impl Into<Cause>) -> Self {
+        Self::Unreadable(cause.into())
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ehi_core::auth::ClientId;
 use ehi_core::export::{ExportJob, Interaction, JobId, Status, WorkerId};
-use ehi_core::ports::{Cursor, JobFilter, JobStore, Page};
+use ehi_core::ports::{Cursor, JobFilter, JobStore, Page, StoreError};
 use ehi_core::testkit::{at, kickoff};
 
 use super::*;
@@ -49,7 +49,8 @@ async fn are_passed_over_in_the_queue(database: &Database) {
     let claimed = store.claim(&worker, at(1_000), hour).await.unwrap();
     assert_eq!(claimed.unwrap().id, id(5));
     assert_eq!(store.claim(&worker, at(1_000), hour).await.unwrap(), None);
-    assert!(store.get(id(1)).await.is_err());
+    let unread = store.get(id(1)).await;
+    assert!(matches!(unread, Err(StoreError::Unreadable(_))));
 
     // A later version has its turn with them, and gets it.
     let readable = ExportJob::kick_off(id(2), kickoff(Interaction::None), at(2));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::export::DeploymentId;
-use crate::ports::{FilePath, MockFileStore, MockJobStore};
+use crate::ports::{FilePath, MockFileStore, MockJobStore, StoreError};
 use crate::testkit::FixedClock;
 
 /// One job of every state, with the second from which on it is gone.
@@ -301,19 +301,33 @@ async fn a_sweep_clears_half_written_files_and_goes_on_past_a_folder_that_stays(
         .withf(move |folder| *folder == other)
         .times(1)
         .returning(|_| Ok(()));
+    (files.expect_sweep_unfinished())
+        .times(1)
+        .returning(|| Ok(2));
     let mut house = House::of(jobs);
     house.files = Arc::new(files);
     let refused = house.service().sweep().await;
     assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
+}
 
-    let mut files = MockFileStore::new();
-    files.expect_folders().returning(|| Ok(Vec::new()));
-    (files.expect_sweep_unfinished())
-        .times(1)
-        .returning(|| Ok(2));
-    let mut house = House::of([]);
-    house.files = Arc::new(files);
+#[tokio::test]
+async fn files_of_a_job_that_cannot_be_read_stay_and_keep_no_others() {
+    let jobs = [another(rejected(), 1), another(rejected(), 2)];
+    let unreadable = jobs[0].id;
+    let kept: Vec<_> = (jobs.iter())
+        .map(|job| job.attempt_folder(1).child("Patient.ndjson"))
+        .collect();
+    let mut house = House::of(jobs);
+    for file in &kept {
+        house.keep(file, "x").await;
+    }
+    (house.jobs.expect_get())
+        .withf(move |id| *id == unreadable)
+        .returning(|_| Err(StoreError::unreadable("of a later version")));
+    let memory = house.memory.clone();
     house.service().sweep().await.unwrap();
+    assert_eq!(memory.text(&kept[0]), "x");
+    assert_eq!(memory.count(), 1, "the other is swept");
 }
 
 #[tokio::test]
