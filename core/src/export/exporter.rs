@@ -52,7 +52,7 @@ pub enum ExportError {
     #[error("the run was interrupted")]
     Interrupted,
     /// Nothing came for too long.
-    #[error("nothing was written for too long")]
+    #[error("nothing came from the source for too long")]
     Stalled,
 }
 
@@ -91,6 +91,8 @@ pub struct Exporter {
 /// How far a run got, readable while it runs.
 #[derive(Debug, Default)]
 pub struct Counter {
+    /// What the source gave, wanted or not.
+    read: AtomicU64,
     resources: AtomicU64,
     bytes: AtomicU64,
 }
@@ -102,6 +104,17 @@ impl Counter {
             resources: self.resources.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// A number that grows for as long as the run gets on, be it that nothing of what it reads goes
+    /// in.
+    pub(super) fn signs_of_life(&self) -> u64 {
+        let read = self.read.load(Ordering::Relaxed);
+        read.wrapping_add(self.bytes.load(Ordering::Relaxed))
+    }
+
+    fn read(&self) {
+        self.read.fetch_add(1, Ordering::Relaxed);
     }
 
     fn resource(&self, bytes: usize) {
@@ -131,6 +144,7 @@ impl Exporter {
 
         let mut records = self.source.records(&job.patient.id, &selection).await?;
         while let Some(record) = records.next().await {
+            counter.read();
             match record {
                 Ok(record) if links.waits(&record) => {}
                 Ok(record) => {
@@ -172,6 +186,7 @@ impl Exporter {
     ) -> Result<(), ExportError> {
         let mut records = self.source.records(&job.patient.id, selection).await?;
         while let Some(record) = records.next().await {
+            run.counter.read();
             match record {
                 Ok(record) if record.resource_type() == ResourceType::Binary => {
                     if withheld.allows(links.judge(&record, selection)) {
@@ -199,6 +214,7 @@ impl Exporter {
         let mut kept = Vec::new();
         let mut documents = self.source.documents(&job.patient.id, selection).await?;
         while let Some(document) = documents.next().await {
+            run.counter.read();
             let document = match document {
                 Ok(document) => document,
                 Err(error) => {

@@ -21,7 +21,7 @@ pub struct WorkerSettings {
     /// How often a running export reports its progress, and learns whether it was taken back;
     /// well below the lease.
     pub heartbeat: Duration,
-    /// How long an export may go without writing anything.
+    /// How long an export may go without anything coming from its source.
     pub stall: SignedDuration,
     /// How often to look for work that nobody announced, such as a lease that ran out.
     pub poll: Duration,
@@ -291,20 +291,20 @@ impl Worker {
 
     /// Renews the claim until it is lost, or nothing was written for too long.
     async fn stay_alive(&self, claim: &Claim, counter: &Counter) -> End {
-        let mut last = (counter.progress(), self.clock().now());
+        let mut last = (counter.signs_of_life(), self.clock().now());
         loop {
             self.clock().sleep(self.settings.heartbeat).await;
             let now = self.clock().now();
-            let progress = counter.progress();
-            if progress != last.0 {
-                last = (progress, now);
+            let signs = counter.signs_of_life();
+            if signs != last.0 {
+                last = (signs, now);
             } else if now.duration_since(last.1) >= self.settings.stall {
                 return End::Stalled;
             }
             let Ok(until) = now.saturating_add(self.settings.lease) else {
                 return End::Lost;
             };
-            match self.jobs.renew(claim, until, progress).await {
+            match self.jobs.renew(claim, until, counter.progress()).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict | StoreError::NotFound | StoreError::Unreadable(_)) => {
                     return End::Lost;

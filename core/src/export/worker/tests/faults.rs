@@ -55,6 +55,36 @@ async fn a_source_that_never_answers_fails_its_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_gives_only_what_nobody_wants_is_no_silent_one() {
+    let mut bench = Bench::of([requested()]);
+    let (shelf, clock) = (bench.shelf.clone(), bench.clock.clone());
+    let (_stop, mut stop) = never_stops();
+    (bench.source.expect_records()).returning(move |_, _| {
+        let clock = clock.clone();
+        let slowly = stream::iter(1..=6).then(move |number| {
+            let clock = clock.clone();
+            async move {
+                // Whoever watches has the time to look.
+                clock.set(at(100 + number * 600));
+                tokio::task::yield_now().await;
+                Ok(record(&serde_json::json!({
+                    "resourceType": "Observation", "id": number.to_string(),
+                    "meta": {"security": [{
+                        "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+                        "code": "PSYTHPN",
+                    }]},
+                })))
+            }
+        });
+        Ok(slowly.boxed())
+    });
+    assert!(bench.worker().work(&mut stop).await.unwrap());
+    let job = shelf.job();
+    assert_eq!(job.status(), Status::Retrieved);
+    assert_eq!(job.export().unwrap().psychotherapy_notes, 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_another_attempt_cannot_mend_is_given_up_at_once() {
     for error in [
         || SourceError::NotFound,
