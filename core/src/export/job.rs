@@ -534,11 +534,16 @@ impl ExportJob {
 
     /// Where an attachment is stored.
     pub fn attachment_path(&self, attachment: &Attachment) -> FilePath {
-        let folder = match attachment.attempt {
+        (self.attachments_folder(attachment.attempt)).child(&attachment.key.to_string())
+    }
+
+    /// Where the attachments are stored that an attempt brought, or staff without any.
+    pub(super) fn attachments_folder(&self, attempt: Option<u32>) -> FilePath {
+        let folder = match attempt {
             Some(attempt) => self.attempt_folder(attempt),
             None => self.folder(),
         };
-        FilePath::of([folder.as_str(), "attachments", &attachment.key.to_string()])
+        folder.child("attachments")
     }
 
     /// Where the file that announces the attachments is stored, where it is fetched by a link.

@@ -16,7 +16,7 @@
 //! | `room` | how many exports may be open |
 //! | `service` | the use cases: kick off, customise, status, delete |
 //! | `download` | the use cases of fetching: with the token, or by links |
-//! | `sweep` | removes what expired and what was left behind |
+//! | `sweep`, `stray` | remove what expired and what was left behind |
 //! | `deployment` | which jobs and which files belong together |
 //! | `readiness` | whether this server can do its work |
 //! | `review` | the use cases of staff: approve, reject, attach, detach, remove |
@@ -44,6 +44,7 @@ mod selection;
 mod sensitivity;
 mod service;
 mod status;
+mod stray;
 mod sweep;
 mod turn;
 mod worker;

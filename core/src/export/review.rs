@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::attachment::AttachmentWriter;
-use super::service::{ExportService, UseCaseError};
+use super::service::{ExportService, Unchanged, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
 use crate::auth::StaffSession;
 use crate::ports::{Action, AuditEvent, Cursor, FileError, JobFilter, Page};
@@ -215,10 +215,12 @@ impl ExportService {
             .await
         {
             Ok((job, _)) => Ok(job),
-            Err(error) => {
+            Err(Unchanged::Surely(error)) => {
                 self.forget(&upload.job, &attachments).await;
                 Err(error.into())
             }
+            // They are attached where only the answer was lost; the sweep finds out.
+            Err(Unchanged::Perhaps(error)) => Err(error.into()),
         }
     }
 
@@ -241,7 +243,7 @@ impl ExportService {
         self.remove_as(staff.by(), Action::Remove, &job).await
     }
 
-    /// Deletes stored attachments. What cannot be deleted now goes with the job.
+    /// Deletes stored attachments. What cannot be deleted now is swept.
     async fn forget(&self, job: &ExportJob, attachments: &[Attachment]) {
         for attachment in attachments {
             let path = job.attachment_path(attachment);

@@ -8,6 +8,7 @@ use url::Url;
 use super::download::{Downloads, HandedOut};
 use super::links::Links;
 use super::review::UploadLimits;
+use super::stray::Strays;
 use super::sweep::Clean;
 use super::{
     Attachment, Choices, Crowd, ExportJob, Interaction, JobId, Kickoff, Lifetimes, NotApplicable,
@@ -63,6 +64,7 @@ pub struct ExportService {
     pub(super) settings: ExportSettings,
     pub(super) handed_out: Arc<HandedOut>,
     pub(super) clean: Arc<Clean>,
+    pub(super) strays: Arc<Strays>,
 }
 
 /// Why a use case did not happen. Nothing was changed.
@@ -121,6 +123,29 @@ impl From<SourceError> for UseCaseError {
     }
 }
 
+/// A job that was not changed, as far as is known.
+#[derive(Debug)]
+pub(super) enum Unchanged {
+    /// It was not.
+    Surely(UseCaseError),
+    /// The store was asked and did not say: it may have been.
+    Perhaps(UseCaseError),
+}
+
+impl From<UseCaseError> for Unchanged {
+    fn from(error: UseCaseError) -> Self {
+        Self::Surely(error)
+    }
+}
+
+impl From<Unchanged> for UseCaseError {
+    fn from(unchanged: Unchanged) -> Self {
+        match unchanged {
+            Unchanged::Surely(error) | Unchanged::Perhaps(error) => error,
+        }
+    }
+}
+
 /// What a kick-off asks for.
 #[derive(Debug, Clone)]
 pub struct KickoffRequest {
@@ -160,6 +185,7 @@ impl ExportService {
             settings,
             handed_out: Arc::default(),
             clean: Arc::default(),
+            strays: Arc::default(),
         }
     }
 
@@ -297,11 +323,11 @@ impl ExportService {
         by: By,
         choices: Choices,
     ) -> Result<ExportJob, UseCaseError> {
-        self.change(job.id, by, Action::Customise, |job, now| {
-            job.customise(choices.clone(), now)
-        })
-        .await
-        .map(|(job, ())| job)
+        let customise = |job: &mut ExportJob, now| job.customise(choices.clone(), now);
+        let (job, ()) = self
+            .change(job.id, by, Action::Customise, customise)
+            .await?;
+        Ok(job)
     }
 
     /// The app (for the patient) takes the request back: the job and its files go, whatever state
@@ -338,19 +364,21 @@ impl ExportService {
         by: By,
         action: Action,
         transition: impl Fn(&mut ExportJob, Timestamp) -> Result<T, NotApplicable>,
-    ) -> Result<(ExportJob, T), UseCaseError> {
-        let mut job = self.live(id).await?;
-        let mut value = transition(&mut job, self.ports.clock.now())?;
+    ) -> Result<(ExportJob, T), Unchanged> {
+        let begin = async || {
+            let mut job = self.live(id).await?;
+            let value = transition(&mut job, self.ports.clock.now())?;
+            Ok::<_, UseCaseError>((job, value))
+        };
+        let (mut job, mut value) = begin().await?;
         self.audit_change(by, action, &job, &value.files()).await?;
         loop {
             match self.ports.jobs.update(&job).await {
                 Ok(job) => return Ok((job, value)),
                 // Each round somebody else made progress, so this ends.
-                Err(StoreError::Conflict) => {
-                    job = self.live(id).await?;
-                    value = transition(&mut job, self.ports.clock.now())?;
-                }
-                Err(error) => return Err(error.into()),
+                Err(StoreError::Conflict) => (job, value) = begin().await?,
+                Err(StoreError::NotFound) => return Err(UseCaseError::NotFound.into()),
+                Err(error) => return Err(Unchanged::Perhaps(error.into())),
             }
         }
     }

@@ -149,10 +149,12 @@ impl ExportService {
         for folder in job.forsaken_folders() {
             outcome = outcome.and(self.delete_forsaken(job.id, &folder).await);
         }
-        if outcome.is_ok() && matches!(job.status(), Status::Retrieved | Status::Approved) {
+        let strays = self.sweep_strays(job, now).await;
+        let settled = matches!(job.status(), Status::Retrieved | Status::Approved);
+        if outcome.is_ok() && matches!(strays, Ok(0)) && settled {
             self.clean.remember(job.id, now);
         }
-        outcome
+        outcome.and(strays.map(drop))
     }
 
     async fn owns_its_files(&self) -> Result<bool, UseCaseError> {

@@ -257,6 +257,36 @@ async fn without_an_audit_entry_nothing_is_attached() {
 }
 
 #[tokio::test]
+async fn files_that_may_be_attached_are_not_deleted_when_the_store_does_not_say() {
+    for attached in [true, false] {
+        let mut house = House::of([retrieved()]);
+        let (shelf, memory) = (house.shelf.clone(), house.memory.clone());
+        let behind = shelf.clone();
+        house.jobs.expect_update().times(1).returning(move |job| {
+            if attached {
+                behind.put(job.clone().next_version());
+            }
+            Err(StoreError::unavailable("the answer was lost"))
+        });
+        let service = house.service();
+        let refused = upload(&service, &[("a", &["1"])]).await;
+        assert!(matches!(
+            refused,
+            Err(AttachError::UseCase(UseCaseError::Unavailable(_)))
+        ));
+        assert_eq!(memory.count(), 1);
+
+        // Whether the job has them, the sweep finds out when nobody can be about to say so.
+        let job = shelf.job();
+        for (second, left) in [(20, 1), (3_619, 1), (3_620, usize::from(attached))] {
+            let waiting = service.sweep_strays(&job, at(second)).await.unwrap();
+            assert_eq!(memory.count(), left, "after {second} s");
+            assert_eq!(waiting, usize::from(!attached && left == 1));
+        }
+    }
+}
+
+#[tokio::test]
 async fn two_uploads_at_once_both_arrive() {
     let mut house = House::of([retrieved()]);
     let (shelf, memory) = (house.shelf.clone(), house.memory.clone());

@@ -419,6 +419,7 @@ async fn a_folder_with_nothing_left_to_sweep_is_left_alone_for_an_hour() {
     let folder = job.folder();
     (files.expect_folders()).returning(move || Ok(vec![folder.clone()]));
     files.expect_sweep_unfinished().returning(|| Ok(0));
+    files.expect_list().returning(|_| Ok(Vec::new()));
     // Two attempts came to nothing.
     (files.expect_delete_prefix())
         .times(4)
