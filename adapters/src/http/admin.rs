@@ -4,15 +4,18 @@ use std::collections::HashSet;
 
 use axum::Extension;
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
-use axum::http::header::LINK;
+use axum::http::header::{CONTENT_TYPE, LINK};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::StaffSession;
-use ehi_core::export::{AttachError, JobId, Status, Upload, UseCaseError};
+use ehi_core::export::{AttachError, ExportJob, JobId, Links, Status, Upload, UseCaseError};
 use ehi_core::fhir::{IssueCode, PatientId};
 use ehi_core::ports::{Cursor, JobFilter, Page};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -38,6 +41,10 @@ pub async fn jobs(
     })?;
     let after = read(&query, "cursor", read_cursor)?;
     let links = app.exports.links();
+    if limit.is_none() {
+        let jobs = app.exports.every_job(&staff, filter, after).await?;
+        return Ok(array(jobs, links.clone()));
+    }
     let page = app
         .exports
         .jobs(&staff, &filter, Page { limit, after })
@@ -51,6 +58,30 @@ pub async fn jobs(
         }
     }
     Ok(response)
+}
+
+/// All jobs as one array, written as they are read. What cannot be read any more breaks the answer
+/// off: half a list is never taken for a whole one.
+fn array(jobs: BoxStream<'static, Result<Vec<ExportJob>, UseCaseError>>, links: Links) -> Response {
+    let mut separator = "";
+    let views = jobs.map_ok(move |jobs| {
+        let mut text = String::new();
+        for job in &jobs {
+            text.push_str(std::mem::replace(&mut separator, ","));
+            text.push_str(&views::job(job, &links).to_string());
+        }
+        Bytes::from(text)
+    });
+    let views = views.inspect_err(|error| {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a list of exports was broken off"
+        );
+    });
+    let bracket = |text: &'static str| stream::iter([Ok(Bytes::from_static(text.as_bytes()))]);
+    let body = bracket("[").chain(views).chain(bracket("]"));
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], Body::from_stream(body)).into_response()
 }
 
 /// Where the next part of a list is: the same query from the cursor on (RFC 8288).
@@ -95,7 +126,7 @@ fn job_id(text: &str) -> Result<JobId, Problem> {
     JobId::parse(text).ok_or_else(Problem::not_found)
 }
 
-fn view(app: &App, job: &ehi_core::export::ExportJob) -> Response {
+fn view(app: &App, job: &ExportJob) -> Response {
     Json(views::job(job, app.exports.links())).into_response()
 }
 

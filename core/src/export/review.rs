@@ -3,12 +3,17 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 
 use super::attachment::AttachmentWriter;
 use super::service::{ExportService, Unchanged, UseCaseError};
 use super::{Attachment, AttachmentName, ExportJob, InvalidName, JobId, NotApplicable, Status};
 use crate::auth::StaffSession;
 use crate::ports::{Action, AuditEvent, Cursor, FileError, JobFilter, Page};
+
+/// How many jobs are read at a time where all are asked for.
+const AT_A_TIME: usize = 200;
 
 /// How much staff may attach at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +83,48 @@ impl ExportService {
         filter: &JobFilter,
         page: Page,
     ) -> Result<JobPage, UseCaseError> {
+        self.audit_list(staff, filter).await?;
+        self.page(filter, page).await
+    }
+
+    /// All jobs that match, newest first, some at a time: there may be more than memory has room
+    /// for.
+    pub async fn every_job(
+        &self,
+        staff: &StaffSession,
+        filter: JobFilter,
+        after: Option<Cursor>,
+    ) -> Result<BoxStream<'static, Result<Vec<ExportJob>, UseCaseError>>, UseCaseError> {
+        let limit = Some(AT_A_TIME);
+        self.audit_list(staff, &filter).await?;
+        let first = self.page(&filter, Page { limit, after }).await?;
+        let service = self.clone();
+        let rest = stream::try_unfold(first.next, move |after| {
+            let (service, filter) = (service.clone(), filter.clone());
+            async move {
+                if after.is_none() {
+                    return Ok(None);
+                }
+                let page = service.page(&filter, Page { limit, after }).await?;
+                Ok(Some((page.jobs, page.next)))
+            }
+        });
+        Ok(stream::iter([Ok(first.jobs)]).chain(rest).boxed())
+    }
+
+    async fn audit_list(
+        &self,
+        staff: &StaffSession,
+        filter: &JobFilter,
+    ) -> Result<(), UseCaseError> {
         let event = AuditEvent {
             patient: filter.patient.clone(),
             ..(staff.by()).did(Action::ListExports, self.ports.clock.now())
         };
-        self.ports.audit.append(&event).await?;
+        Ok(self.ports.audit.append(&event).await?)
+    }
+
+    async fn page(&self, filter: &JobFilter, page: Page) -> Result<JobPage, UseCaseError> {
         // One more than asked for tells whether there is a next page.
         let one_more = Page {
             limit: page.limit.map(|limit| limit.saturating_add(1)),

@@ -4,6 +4,8 @@ mod upload;
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
+
 use super::*;
 use crate::export::JobState;
 use crate::export::fixture::*;
@@ -203,6 +205,36 @@ async fn a_page_tells_where_the_next_one_begins_unless_it_is_the_last() {
     assert_eq!(first.next, Some(first.jobs[0].cursor()));
     let both = listed(2).await.unwrap();
     assert_eq!((both.jobs.len(), both.next), (2, None));
+}
+
+#[tokio::test]
+async fn whoever_asks_for_every_job_gets_them_some_at_a_time() {
+    let every: Vec<_> = (0..=250)
+        .map(|number| another(retrieved(), number))
+        .collect();
+    let mut house = House::of([]);
+    house.jobs = MockJobStore::new();
+    let all = every.clone();
+    house.jobs.expect_list().returning(move |filter, page| {
+        assert_eq!(*filter, EVERY);
+        let limit = page.limit.unwrap();
+        assert!(limit <= 201, "{limit} at a time");
+        let begin = page.after.map_or(0, |after| {
+            1 + all.iter().position(|job| job.cursor() == after).unwrap()
+        });
+        Ok(all[begin..].iter().take(limit).cloned().collect())
+    });
+    let audit = house.recorded.clone();
+    let service = house.service();
+    let staff = grace();
+    let pages = service.every_job(&staff, EVERY, None).await.unwrap();
+    let pages: Vec<_> = pages.try_collect().await.unwrap();
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages.concat(), every);
+    let behind = service.every_job(&staff, EVERY, Some(every[248].cursor()));
+    let pages: Vec<_> = behind.await.unwrap().try_collect().await.unwrap();
+    assert_eq!(pages.concat(), every[249..]);
+    assert_eq!(audit.actions(), [Action::ListExports, Action::ListExports]);
 }
 
 /// Every job.
