@@ -148,6 +148,26 @@ async fn what_is_taken_away_again_does_not_reach_the_patient() {
 }
 
 #[tokio::test]
+async fn a_file_is_taken_away_by_the_name_in_its_link() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let wrong = (
+        "discharge summary (2).pdf",
+        "application/pdf",
+        b"%PDF".as_slice(),
+    );
+    staff.add_files(&job, &[wrong, FILES[0]]).await.expect(200);
+    let told = staff.job(&job).await;
+    let link = attachments(&told)[0]["url"].as_str().unwrap();
+    let name = link.rsplit('/').next().unwrap();
+    assert_ne!(name, wrong.0);
+    let told = staff.remove_files(&job, &[name]).await.expect(200).json();
+    assert_eq!(titles(&told), ["a.png"]);
+}
+
+#[tokio::test]
 async fn a_job_not_in_review_takes_no_files_and_gives_none_back() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
