@@ -319,11 +319,9 @@ fn assert_document_reference(document: &Value) {
         subject.ends_with(&format!("Patient/{ANNA}")),
         "about {subject}"
     );
+    let tag = serde_json::json!({"code": "ehi-export", "display": "generated as part of an ehi-export request"});
     let tags = document["meta"]["tag"].as_array().unwrap();
-    assert!(
-        tags.iter().any(|tag| tag["code"] == "ehi-export"),
-        "untagged: {document}"
-    );
+    assert!(tags.contains(&tag), "untagged: {document}");
     assert!(
         document["description"].is_string(),
         "undescribed: {document}"
