@@ -344,10 +344,10 @@ async fn choose(
     let choices = match payload {
         Payload::Empty => {
             return Err(Problem::invalid(
-                "Send the choices as JSON: {\"parameters\": {…}, \"authorizations\": {…}}, or {} for all of the record.",
+                "Send the choices as JSON: {\"parameters\": {…}, \"authorizations\": {…}}, or {} to leave them as the form starts.",
             ));
         }
-        Payload::Json(body) => Choices::from_json(body)?,
+        Payload::Json(body) => job.choices().clone().with_json(body)?,
         Payload::Form(form) => choices_from_form(form)?,
     };
     app.exports

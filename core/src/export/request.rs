@@ -183,22 +183,25 @@ impl Choices {
         self.authorizations.get(&key).map_or("", String::as_str)
     }
 
-    /// Reads `{parameters?, authorizations?}`.
-    ///
-    /// Where a member is missing, the form's default stands in for it. Where `parameters` is
-    /// given, parts it does not mention are not asked for: what nobody asked for does not leave.
+    /// Reads `{parameters?, authorizations?}`. Where a member is missing, the form's default stands
+    /// in for it.
     pub fn from_json(body: &Value) -> Result<Self, InvalidChoices> {
-        let body = object(body, "")?;
-        let mut choices = Self::form_default();
-        for (name, value) in body {
+        Self::form_default().with_json(body)
+    }
+
+    /// Reads `{parameters?, authorizations?}` on top of these choices: a member that is missing
+    /// stays as it is. Where `parameters` is given, parts it does not mention are not asked for,
+    /// and so with `authorizations`: what nobody asked for does not leave.
+    pub fn with_json(mut self, body: &Value) -> Result<Self, InvalidChoices> {
+        for (name, value) in object(body, "")? {
             let pointer = format!("/{}", escape(name));
             match name.as_str() {
-                "parameters" => choices.parameters = read_parameters(value, &pointer)?,
-                "authorizations" => choices.authorizations = read_authorizations(value, &pointer)?,
+                "parameters" => self.parameters = read_parameters(value, &pointer)?,
+                "authorizations" => self.authorizations = read_authorizations(value, &pointer)?,
                 _ => return Err(unknown(&pointer, "'parameters' and 'authorizations'")),
             }
         }
-        Ok(choices)
+        Ok(self)
     }
 
     /// The `parameters` member of a job's JSON.
@@ -437,6 +440,22 @@ mod tests {
                 .iter()
                 .any(|&key| choices.authorizes(key))
         );
+    }
+
+    #[test]
+    fn what_is_left_out_stays_as_it_is() {
+        let labs = json!({"labs": {"enabled": true, "from": "2019"}});
+        let hiv = json!({"hiv": {"value": true}});
+        let before =
+            Choices::from_json(&json!({"parameters": labs, "authorizations": hiv})).unwrap();
+        let after = |body: Value| before.clone().with_json(&body).unwrap();
+        assert_eq!(after(json!({})), before);
+        let declined = after(json!({"authorizations": {"hiv": {"value": false}}}));
+        assert_eq!(declined.parameters, before.parameters);
+        assert!(declined.authorizations.is_empty());
+        let visits = after(json!({"parameters": {"visits": {"enabled": true}}}));
+        assert_eq!(visits.authorizations, before.authorizations);
+        assert!(visits.parameters.keys().eq([&ParameterKey::Visits]));
     }
 
     #[test]
