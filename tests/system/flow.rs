@@ -12,6 +12,7 @@ use crate::choices;
 use crate::export::{assert_same, at_once, by_form_and_review, in_review, resources};
 use crate::patients::{ANNA, Records, anna, patients_in, read_bundle};
 use crate::server::Server;
+use crate::site::Site;
 use crate::staff::Staff;
 
 #[tokio::test]
@@ -96,6 +97,44 @@ async fn after_the_form_the_browser_returns_to_the_app() {
         Some(back),
         "of {answer}"
     );
+}
+
+#[tokio::test]
+async fn after_the_form_the_browser_returns_to_where_the_app_registered() {
+    let (first, second) = ("https://app.example", "https://app.example/b");
+    let site = Site::new();
+    let directory = std::fs::read_to_string(site.at("directory.toml")).unwrap();
+    let registered = format!("loopback = 'any'\nreturn_urls = ['{first}', '{second}']");
+    let directory = directory.replacen("loopback = 'any'", &registered, 1);
+    site.write("directory.toml", &directory);
+    let server = site.start("");
+    let app = App::connect(&server, ANNA).await;
+    for (asked, url) in [
+        (None, "https://app.example/"),
+        (Some("https://evil.example/"), "https://app.example/"),
+        (Some(first), "https://app.example/"),
+        (Some(second), "https://app.example/b"),
+    ] {
+        let job = app.kick_off("").await;
+        let mut form_url = url::Url::parse(job.form()).unwrap();
+        if let Some(asked) = asked {
+            form_url.query_pairs_mut().append_pair("redirect", asked);
+        }
+        let page = app.browser.open(form_url.as_str()).await.expect(200);
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.ends_with("form-action 'self' https://app.example"),
+            "asked for {asked:?}: {policy}"
+        );
+        let form = job_form(&page).say_yes_to_everything();
+        let answer = app.browser.submit(form.enter("")).await;
+        let location = answer.location().map(String::from);
+        assert_eq!(location.as_deref(), Some(url), "asked for {asked:?}");
+        let done = app.browser.open(form_url.as_str()).await.expect(200);
+        let link = format!("href=\"{url}\"");
+        assert!(done.text().contains(&link), "asked for {asked:?}: {done}");
+        app.delete(&job).await.expect(202);
+    }
 }
 
 #[tokio::test]

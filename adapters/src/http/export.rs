@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::cookie::http_date;
 use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
 use super::extract::{Bearer, Job, Path, PatientCookie, Payload, Query, field};
-use super::pages::{self, choices_from_form};
+use super::pages::{self, Back, choices_from_form};
 use super::refusals::Refused;
 use super::throttle::Throttle;
 use super::{App, Shared, range, smart, views};
@@ -240,17 +240,12 @@ pub async fn form(
     };
     let job = app.exports.show_form(&session, id).await?;
     let client = app.exports.client_of(&job).await?;
-    let return_url = return_url(client.as_ref(), &query);
+    let back = Back::of(client.as_ref(), &query);
     let cookie = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
     if job.status() != ehi_core::export::Status::AwaitingInput {
-        return Ok(pages::done(client.as_ref(), cookie, return_url.as_ref()));
+        return Ok(pages::done(client.as_ref(), cookie, back.as_ref()));
     }
-    Ok(pages::form(
-        &job,
-        client.as_ref(),
-        cookie,
-        return_url.as_ref(),
-    ))
+    Ok(pages::form(&job, client.as_ref(), cookie, back.as_ref()))
 }
 
 /// `POST /jobs/:id`: the choices, from an app by its token, or from the patient's browser as a
@@ -325,8 +320,8 @@ fn shown(app: &App, chosen: Result<ExportJob, Problem>) -> Response {
 /// Where the browser goes once the form was sent.
 async fn back_to_app(app: &App, job: &ExportJob, query: &Query) -> Result<Response, Problem> {
     let client = app.exports.client_of(job).await?;
-    Ok(match return_url(client.as_ref(), query) {
-        Some(url) => smart::redirect(url.as_str()),
+    Ok(match Back::of(client.as_ref(), query) {
+        Some(back) => smart::redirect(back.url.as_str()),
         None => smart::redirect(&format!("/jobs/{}/customize", job.id)),
     })
 }
@@ -354,11 +349,6 @@ async fn choose(
         .customise(job, by, choices)
         .await
         .map_err(bad_state)
-}
-
-/// Where to return after the form, when the app registered it.
-fn return_url(client: Option<&Client>, query: &Query) -> Option<url::Url> {
-    client?.return_url(query.get("redirect")?)
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
