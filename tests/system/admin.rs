@@ -20,7 +20,13 @@ fn assert_error(answer: &Answer) {
             .starts_with("application/json"),
         "of {answer}"
     );
-    assert!(answer.json()["error"].is_string(), "of {answer}");
+    let told = answer.json();
+    assert!(told["error"].is_string(), "of {answer}");
+    assert_eq!(told["resourceType"], "OperationOutcome", "of {answer}");
+    let issue = &told["issue"][0];
+    assert_eq!(issue["diagnostics"], told["error"], "of {answer}");
+    assert!(issue["code"].is_string(), "of {answer}");
+    assert_eq!(issue["severity"], "error", "of {answer}");
 }
 
 #[tokio::test]
