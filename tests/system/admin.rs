@@ -360,6 +360,28 @@ async fn a_refusal_reaches_the_patient_with_its_reason_and_the_data_is_gone() {
 }
 
 #[tokio::test]
+async fn nothing_is_declined_by_a_body_that_makes_no_sense() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let path = format!("/admin/jobs/{}/reject", job.id);
+    for body in [
+        json!([1]),
+        json!("x"),
+        json!(1),
+        json!(null),
+        json!({"reason": 1}),
+        json!({"reason": ["x"]}),
+        json!({"reason": null}),
+    ] {
+        assert_error(&staff.post_json(&path, &body).await.expect(400));
+        assert_eq!(staff.job(&job).await["status"], "retrieved", "by {body}");
+    }
+    staff.post_json(&path, &json!({})).await.expect(200);
+}
+
+#[tokio::test]
 async fn what_the_staff_deletes_is_told_once_more_and_gone() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;

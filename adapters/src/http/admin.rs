@@ -128,23 +128,35 @@ pub async fn reject(
 ) -> Result<Response, Admin> {
     let id = job_id(&id)?;
     app.exports.staff_job(id).await?;
-    let reason = match &payload? {
-        Payload::Empty => None,
-        Payload::Form(form) => field(form, "reason").map(str::to_owned),
-        Payload::Json(body) => match &body["reason"] {
-            Value::Null => None,
-            Value::String(reason) => Some(reason.clone()),
-            _ => return Err(Problem::invalid("/reason is not a text.").into()),
-        },
-    };
-    let reason = reason
-        .map(|reason| reason.trim().to_owned())
-        .filter(|reason| !reason.is_empty());
+    let reason = reason(&payload?)?;
     if reason.as_ref().is_some_and(|reason| reason.len() > 2_000) {
         return Err(Problem::invalid("/reason is longer than 2000 bytes.").into());
     }
     let job = app.exports.reject(&staff, id, reason).await?;
     Ok(view(&app, &job))
+}
+
+/// The reason that was given, if one was. A body that says anything else is no wish to decline:
+/// that cannot be taken back.
+fn reason(payload: &Payload) -> Result<Option<String>, Problem> {
+    let reason = match payload {
+        Payload::Empty => None,
+        Payload::Form(form) => field(form, "reason"),
+        Payload::Json(Value::Object(body)) => match body.get("reason") {
+            None => None,
+            Some(Value::String(reason)) => Some(reason.as_str()),
+            Some(_) => {
+                let message = "/reason is not a text. Leave it out to give none.";
+                return Err(Problem::invalid(message));
+            }
+        },
+        Payload::Json(_) => {
+            let message = "Send JSON: {\"reason\": \"text for the patient\"}, or nothing.";
+            return Err(Problem::invalid(message));
+        }
+    };
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
+    Ok(reason.map(str::to_owned))
 }
 
 /// `POST /admin/jobs/:id/add-files`
