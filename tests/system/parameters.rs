@@ -162,12 +162,12 @@ async fn parameters_that_make_no_sense_are_pointed_at_and_start_nothing() {
         ),
         (
             json!([{"name": "category", "valueCode": "teeth"}]),
-            "/parameter/0",
+            "/parameter/0/valueCode is not known",
         ),
         (
             json!([{"name": "category", "valueCode": "visits"}, {"name": "category", "part": [
                 {"name": "code", "valueCode": "labs"}, {"name": "from", "valueDate": "soon"}]}]),
-            "/parameter/1/from",
+            "/parameter/1/part/1/valueDate is not a date",
         ),
     ] {
         let answer = kick_off_with(&app, "/no-form", &parameters).await;

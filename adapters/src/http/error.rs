@@ -203,7 +203,11 @@ impl From<AttachError> for Problem {
 
 impl From<InvalidChoices> for Problem {
     fn from(error: InvalidChoices) -> Self {
-        Self::invalid(format!("{} {}.", error.pointer, error.message))
+        let what = match error.pointer.as_str() {
+            "" => "The body",
+            pointer => pointer,
+        };
+        Self::invalid(format!("{what} {}.", error.message))
     }
 }
 
