@@ -152,12 +152,13 @@ impl Said<'_> {
         parse(code).ok_or_else(|| unknown(&self.place, &names(known)))
     }
 
-    /// What it answers to whether such records may leave; "" for no.
+    /// What it answers to whether such records may leave; "" for no. A no is a no in whichever way
+    /// it is said; a yes to what is answered in words is words.
     fn answer(&self, key: AuthorizationKey) -> Result<String, InvalidChoices> {
-        match self.value {
+        match (self.value, self.value.as_str().map(str::trim)) {
+            (Value::Bool(false), _) | (_, Some("false")) => Ok(String::new()),
             _ if key.is_text() => read_text(self.value, &self.place),
-            Value::Bool(true) => Ok(YES.to_owned()),
-            Value::Bool(false) => Ok(String::new()),
+            (Value::Bool(true), _) | (_, Some("true")) => Ok(YES.to_owned()),
             _ => Err(invalid(&self.place, "is neither true nor false")),
         }
     }
@@ -277,6 +278,41 @@ mod tests {
             },
         }));
         assert_eq!(asked.unwrap().unwrap(), said.unwrap());
+    }
+
+    #[test]
+    fn an_answer_may_be_given_as_a_boolean_or_as_text() {
+        let given = |code: &str, member: &str, value: Value| {
+            let mut answer = json!({"name": "value"});
+            answer[member] = value;
+            let code = json!({"name": "code", "valueCode": code});
+            let asked = read(&json!([{"name": "authorization", "part": [code, answer]}]));
+            asked.map(|asked| asked.unwrap().authorizations.into_values().next())
+        };
+        let yes = Ok(Some("yes".to_owned()));
+        for (member, value) in [
+            ("valueBoolean", json!(true)),
+            ("valueString", json!("true")),
+        ] {
+            assert_eq!(given("hiv", member, value), yes);
+        }
+        for code in ["hiv", "genetic"] {
+            for (member, value) in [
+                ("valueBoolean", json!(false)),
+                ("valueString", json!("false")),
+            ] {
+                assert_eq!(given(code, member, value), Ok(None), "{code}");
+            }
+        }
+        let words = given("genetic", "valueString", json!("BRCA tests"));
+        assert_eq!(words, Ok(Some("BRCA tests".to_owned())));
+        assert!(given("genetic", "valueBoolean", json!(true)).is_err());
+        for wrong in [json!("yes"), json!("TRUE"), json!(""), json!(null)] {
+            assert!(
+                given("hiv", "valueString", wrong.clone()).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -106,7 +106,10 @@ pub fn operation_definition(
             repeated("authorization", "A kind of sensitive record that may leave. Instead of \
                 parts, valueCode may name the code alone.", &[
                 needed("code", &one_of(authorizations)),
-                optional("value", "string", "true or false; for 'genetic' and 'other' a text"),
+                optional("value", "string", "Whether they may leave; left out, they may. 'true' or \
+                    'false', as valueString or valueBoolean; for 'genetic' and 'other' a \
+                    valueString that says in words what may leave, where an empty one, 'false' \
+                    and a valueBoolean false mean none, and a valueBoolean true is refused"),
             ]),
         ],
     })
