@@ -186,9 +186,10 @@ impl<'a> Entry<'a> {
 
     /// The one value it holds.
     fn value(&self) -> Result<Said<'a>, InvalidChoices> {
-        let mut values = (self.content.iter()).filter(|(name, _)| *name != "name" && *name != "id");
+        // Ids, extensions and what extends a primitive value (`_valueCode`) are no values.
+        let mut values = (self.content.iter()).filter(|(name, _)| name.starts_with("value"));
         match (values.next(), values.next()) {
-            (Some((name, value)), None) if name.starts_with("value") => Ok(Said {
+            (Some((name, value)), None) => Ok(Said {
                 value,
                 place: format!("{}/{}", self.place, escape(name)),
             }),
@@ -313,6 +314,17 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn what_fhir_allows_beside_a_value_does_no_harm() {
+        let more = json!([{"url": "https://app.example/why", "valueString": "x"}]);
+        let beside = json!({
+            "name": "category", "valueCode": "labs", "id": "p1", "extension": more,
+            "modifierExtension": more, "_valueCode": {"extension": more},
+        });
+        let asked = read(&json!([beside])).unwrap().unwrap();
+        assert!(asked.parameters.keys().eq([&ParameterKey::Labs]));
     }
 
     #[test]
