@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk, Subject};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
@@ -104,7 +104,7 @@ pub async fn kick_off(
 /// Anything else below a patient: another operation is not there, another method does not apply.
 pub async fn other_operation(
     Path((_, operation)): Path<(String, String)>,
-    method: axum::http::Method,
+    method: Method,
     uri: Uri,
 ) -> Response {
     if operation != "$ehi-export" {
@@ -204,10 +204,11 @@ pub async fn file(
     Bearer(access): Bearer,
     Job(id): Job,
     Path((_, name)): Path<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Fhir> {
     let download = app.exports.file(&access, id, &name).await?;
-    Ok(range::send(&app.exports, &download, &headers).await?)
+    Ok(range::send(&app.exports, &download, &method, &headers).await?)
 }
 
 /// `GET /jobs/:id/download/attachments/:file`
@@ -216,10 +217,11 @@ pub async fn attachment(
     Bearer(access): Bearer,
     Job(id): Job,
     Path((_, title)): Path<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Fhir> {
     let download = app.exports.attachment(&access, id, &title).await?;
-    Ok(range::send(&app.exports, &download, &headers).await?)
+    Ok(range::send(&app.exports, &download, &method, &headers).await?)
 }
 
 /// `GET /jobs/:id/customize`: the form, or the page that says it was sent.

@@ -9,7 +9,7 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ehi_core::export::{Download, ExportService, UseCaseError};
 use ehi_core::fhir::IssueCode;
@@ -60,10 +60,11 @@ fn lists(tags: &str, etag: &str) -> bool {
         .any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
-/// The response that sends a file.
+/// The response that sends a file, or tells of it. Only what is sent is a download.
 pub async fn send(
     exports: &ExportService,
     download: &Download,
+    method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, UseCaseError> {
     let part = Part::asked(headers, download.size, &download.etag);
@@ -85,7 +86,7 @@ pub async fn send(
         return Ok(response);
     }
     let length = range.end - range.start;
-    let body = if length == 0 {
+    let body = if method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
         Body::empty()
     } else {
         Body::from_stream(exports.read(download, range.clone()).await?)
