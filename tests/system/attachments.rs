@@ -215,6 +215,8 @@ async fn a_name_that_is_a_path_or_nothing_is_refused_with_all_that_came_along() 
         "a\\b.txt",
         "C:\\x.txt",
         "tab\there.txt",
+        "two%0D%0Alines.txt",
+        "two%0Alines.txt",
     ] {
         let files = [FILES[0], (name, "text/plain", b"text")];
         staff.add_files(&job, &files).await.expect(400);
@@ -224,6 +226,17 @@ async fn a_name_that_is_a_path_or_nothing_is_refused_with_all_that_came_along() 
             "stored beside {name:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_quoted_name_is_kept_as_it_is_though_browsers_encode_it() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let sent = ("the %22good%22 100% scan.txt", "text/plain", &b"text"[..]);
+    let told = staff.add_files(&job, &[sent]).await.expect(200).json();
+    assert_eq!(titles(&told), ["the \"good\" 100% scan.txt"]);
 }
 
 #[tokio::test]

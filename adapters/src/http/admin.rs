@@ -187,7 +187,7 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
         if part.name() != Some("attachments") {
             continue;
         }
-        let name = part.file_name().unwrap_or_default().to_owned();
+        let name = file_name(part.file_name().unwrap_or_default());
         let content_type = part
             .content_type()
             .unwrap_or("application/octet-stream")
@@ -209,6 +209,14 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
         }
     }
     not_kept.map_or(Ok(()), |error| Err(bad_state(error)))
+}
+
+/// The name of a file as it was before a browser put it into a form: there `%` stands for itself,
+/// but for these three. Source: WHATWG HTML, multipart/form-data encoding algorithm.
+fn file_name(sent: &str) -> String {
+    (sent.replace("%22", "\""))
+        .replace("%0D", "\r")
+        .replace("%0A", "\n")
 }
 
 /// Why the store does not take it. Whatever else is wrong ends the upload at once.
@@ -262,4 +270,22 @@ pub async fn remove(
 ) -> Result<Response, Admin> {
     let job = app.exports.remove(&staff, job_id(&id)?).await?;
     Ok(view(&app, &job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_what_it_was_before_the_browser_wrote_it_into_a_form() {
+        for (sent, name) in [
+            ("a %22quoted%22 scan.pdf", "a \"quoted\" scan.pdf"),
+            ("two%0D%0Alines.txt", "two\r\nlines.txt"),
+            ("100%.pdf", "100%.pdf"),
+            ("a%20b%2522.pdf", "a%20b%2522.pdf"),
+            ("", ""),
+        ] {
+            assert_eq!(file_name(sent), name);
+        }
+    }
 }
