@@ -248,6 +248,42 @@ async fn a_kick_off_may_carry_parameters_and_nothing_that_is_none() {
 }
 
 #[tokio::test]
+async fn parameters_of_the_kick_offs_url_are_told_to_have_no_effect() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let asked = "_type=Patient%2CCondition&_since=2020-01-01T00:00:00Z&_outputFormat=ndjson";
+    let kick_off = async |prefix: &str, query: &str| {
+        let url = format!("{}{query}", app.kick_off_url(prefix));
+        let request = app.request(reqwest::Method::POST, &url);
+        let answer = crate::browser::send(request).await;
+        (url, answer)
+    };
+    for (prefix, form) in [("", true), ("/no-form/auto-approve", false)] {
+        let (url, answer) = kick_off(prefix, &format!("?{asked}")).await;
+        let answer = answer.expect_outcome(202);
+        let issues = answer.json()["issue"].as_array().unwrap().clone();
+        assert_eq!(issues.len(), 2, "{answer}");
+        assert_eq!(issues[1]["severity"], "information");
+        assert_eq!(issues[1]["code"], "informational");
+        let said = issues[1]["diagnostics"].as_str().unwrap();
+        for name in ["_type", "_since", "_outputFormat", "OperationDefinition"] {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+        assert_eq!(said.contains("in the form"), form, "{said}");
+        if !form {
+            let manifest = app.wait_for_manifest(&Job::read(&answer)).await.json();
+            assert_eq!(manifest["request"], url);
+            let exported = resources(&app, &manifest).await;
+            assert_same(&exported, &read_bundle(&anna()).1);
+        }
+    }
+    let (_, plain) = kick_off("", "").await;
+    assert_eq!(plain.json()["issue"].as_array().unwrap().len(), 1);
+    let (_, long) = kick_off("", &format!("?{}", "x".repeat(3_000))).await;
+    long.expect_outcome(414);
+}
+
+#[tokio::test]
 async fn text_and_decimals_arrive_to_the_last_character() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
