@@ -20,7 +20,13 @@ fn assert_error(answer: &Answer) {
             .starts_with("application/json"),
         "of {answer}"
     );
-    assert!(answer.json()["error"].is_string(), "of {answer}");
+    let told = answer.json();
+    assert!(told["error"].is_string(), "of {answer}");
+    assert_eq!(told["resourceType"], "OperationOutcome", "of {answer}");
+    let issue = &told["issue"][0];
+    assert_eq!(issue["diagnostics"], told["error"], "of {answer}");
+    assert!(issue["code"].is_string(), "of {answer}");
+    assert_eq!(issue["severity"], "error", "of {answer}");
 }
 
 #[tokio::test]
@@ -351,6 +357,28 @@ async fn a_refusal_reaches_the_patient_with_its_reason_and_the_data_is_gone() {
     // The patient can put even a refusal away.
     app.delete(&silent).await.expect_outcome(202);
     app.status(&silent).await.expect_outcome(404);
+}
+
+#[tokio::test]
+async fn nothing_is_declined_by_a_body_that_makes_no_sense() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let path = format!("/admin/jobs/{}/reject", job.id);
+    for body in [
+        json!([1]),
+        json!("x"),
+        json!(1),
+        json!(null),
+        json!({"reason": 1}),
+        json!({"reason": ["x"]}),
+        json!({"reason": null}),
+    ] {
+        assert_error(&staff.post_json(&path, &body).await.expect(400));
+        assert_eq!(staff.job(&job).await["status"], "retrieved", "by {body}");
+    }
+    staff.post_json(&path, &json!({})).await.expect(200);
 }
 
 #[tokio::test]

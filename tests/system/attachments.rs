@@ -148,6 +148,26 @@ async fn what_is_taken_away_again_does_not_reach_the_patient() {
 }
 
 #[tokio::test]
+async fn a_file_is_taken_away_by_the_name_in_its_link() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let wrong = (
+        "discharge summary (2).pdf",
+        "application/pdf",
+        b"%PDF".as_slice(),
+    );
+    staff.add_files(&job, &[wrong, FILES[0]]).await.expect(200);
+    let told = staff.job(&job).await;
+    let link = attachments(&told)[0]["url"].as_str().unwrap();
+    let name = link.rsplit('/').next().unwrap();
+    assert_ne!(name, wrong.0);
+    let told = staff.remove_files(&job, &[name]).await.expect(200).json();
+    assert_eq!(titles(&told), ["a.png"]);
+}
+
+#[tokio::test]
 async fn a_job_not_in_review_takes_no_files_and_gives_none_back() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
@@ -195,6 +215,8 @@ async fn a_name_that_is_a_path_or_nothing_is_refused_with_all_that_came_along() 
         "a\\b.txt",
         "C:\\x.txt",
         "tab\there.txt",
+        "two%0D%0Alines.txt",
+        "two%0Alines.txt",
     ] {
         let files = [FILES[0], (name, "text/plain", b"text")];
         staff.add_files(&job, &files).await.expect(400);
@@ -204,6 +226,17 @@ async fn a_name_that_is_a_path_or_nothing_is_refused_with_all_that_came_along() 
             "stored beside {name:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_quoted_name_is_kept_as_it_is_though_browsers_encode_it() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let job = in_review(&app).await;
+    let sent = ("the %22good%22 100% scan.txt", "text/plain", &b"text"[..]);
+    let told = staff.add_files(&job, &[sent]).await.expect(200).json();
+    assert_eq!(titles(&told), ["the \"good\" 100% scan.txt"]);
 }
 
 #[tokio::test]
@@ -299,11 +332,9 @@ fn assert_document_reference(document: &Value) {
         subject.ends_with(&format!("Patient/{ANNA}")),
         "about {subject}"
     );
+    let tag = serde_json::json!({"code": "ehi-export", "display": "generated as part of an ehi-export request"});
     let tags = document["meta"]["tag"].as_array().unwrap();
-    assert!(
-        tags.iter().any(|tag| tag["code"] == "ehi-export"),
-        "untagged: {document}"
-    );
+    assert!(tags.contains(&tag), "untagged: {document}");
     assert!(
         document["description"].is_string(),
         "undescribed: {document}"

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::app::{App, AuthorizeRequest, CLIENT, authorize};
 use crate::browser::{Browser, http, send};
-use crate::export::{in_review, resources};
+use crate::export::{at_once, in_review, resources, url_of};
 use crate::patients::{ANNA, BEN, Records};
 use crate::server::{Server, command};
 use crate::staff::{Staff, USER};
@@ -223,6 +223,33 @@ async fn a_patient_can_be_told_to_whom_the_record_went() {
     assert!(none.expect(200).text().contains("no disclosures"));
     let nobody = staff.get("/admin/patients/nobody/disclosures").await;
     nobody.expect(404);
+}
+
+#[tokio::test]
+async fn what_was_only_asked_about_is_no_disclosure() {
+    let server = Server::demo(&Records::small());
+    let staff = Staff::log_in(&server).await;
+    let app = App::connect(&server, ANNA).await;
+    let (_, manifest) = at_once(&app).await;
+    let ask = async |method: &Method, kind: &str, header: (&str, &str)| {
+        let url = url_of(&manifest, kind);
+        let request = app.request(method.clone(), url).header(header.0, header.1);
+        send(request).await
+    };
+    let nothing = ("accept", "*/*");
+    let head = ask(&Method::HEAD, "Patient", nothing).await.expect(200);
+    let known = ("if-none-match", head.header("etag"));
+    ask(&Method::GET, "Patient", known).await.expect(304);
+    let beyond = ("range", "bytes=1000000-");
+    ask(&Method::GET, "Patient", beyond).await.expect(416);
+    let path = format!("/admin/patients/{ANNA}/disclosures");
+    let told = staff.get(&path).await.expect(200);
+    assert!(told.text().contains("no disclosures"), "{told}");
+
+    let some = ("range", "bytes=0-0");
+    ask(&Method::GET, "Observation", some).await.expect(206);
+    let told = staff.get(&path).await.expect(200).text();
+    assert!(told.contains("Observation.ndjson") && !told.contains("Patient.ndjson"));
 }
 
 fn verify(server: &Server, known: Option<&str>) -> Output {

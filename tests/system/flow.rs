@@ -12,6 +12,7 @@ use crate::choices;
 use crate::export::{assert_same, at_once, by_form_and_review, in_review, resources};
 use crate::patients::{ANNA, Records, anna, patients_in, read_bundle};
 use crate::server::Server;
+use crate::site::Site;
 use crate::staff::Staff;
 
 #[tokio::test]
@@ -96,6 +97,44 @@ async fn after_the_form_the_browser_returns_to_the_app() {
         Some(back),
         "of {answer}"
     );
+}
+
+#[tokio::test]
+async fn after_the_form_the_browser_returns_to_where_the_app_registered() {
+    let (first, second) = ("https://app.example", "https://app.example/b");
+    let site = Site::new();
+    let directory = std::fs::read_to_string(site.at("directory.toml")).unwrap();
+    let registered = format!("loopback = 'any'\nreturn_urls = ['{first}', '{second}']");
+    let directory = directory.replacen("loopback = 'any'", &registered, 1);
+    site.write("directory.toml", &directory);
+    let server = site.start("");
+    let app = App::connect(&server, ANNA).await;
+    for (asked, url) in [
+        (None, "https://app.example/"),
+        (Some("https://evil.example/"), "https://app.example/"),
+        (Some(first), "https://app.example/"),
+        (Some(second), "https://app.example/b"),
+    ] {
+        let job = app.kick_off("").await;
+        let mut form_url = url::Url::parse(job.form()).unwrap();
+        if let Some(asked) = asked {
+            form_url.query_pairs_mut().append_pair("redirect", asked);
+        }
+        let page = app.browser.open(form_url.as_str()).await.expect(200);
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.ends_with("form-action 'self' https://app.example"),
+            "asked for {asked:?}: {policy}"
+        );
+        let form = job_form(&page).say_yes_to_everything();
+        let answer = app.browser.submit(form.enter("")).await;
+        let location = answer.location().map(String::from);
+        assert_eq!(location.as_deref(), Some(url), "asked for {asked:?}");
+        let done = app.browser.open(form_url.as_str()).await.expect(200);
+        let link = format!("href=\"{url}\"");
+        assert!(done.text().contains(&link), "asked for {asked:?}: {done}");
+        app.delete(&job).await.expect(202);
+    }
 }
 
 #[tokio::test]
@@ -206,6 +245,42 @@ async fn a_kick_off_may_carry_parameters_and_nothing_that_is_none() {
     kick_off(r#"{"resourceType": "Parameters""#)
         .await
         .expect_outcome(400);
+}
+
+#[tokio::test]
+async fn parameters_of_the_kick_offs_url_are_told_to_have_no_effect() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let asked = "_type=Patient%2CCondition&_since=2020-01-01T00:00:00Z&_outputFormat=ndjson";
+    let kick_off = async |prefix: &str, query: &str| {
+        let url = format!("{}{query}", app.kick_off_url(prefix));
+        let request = app.request(reqwest::Method::POST, &url);
+        let answer = crate::browser::send(request).await;
+        (url, answer)
+    };
+    for (prefix, form) in [("", true), ("/no-form/auto-approve", false)] {
+        let (url, answer) = kick_off(prefix, &format!("?{asked}")).await;
+        let answer = answer.expect_outcome(202);
+        let issues = answer.json()["issue"].as_array().unwrap().clone();
+        assert_eq!(issues.len(), 2, "{answer}");
+        assert_eq!(issues[1]["severity"], "information");
+        assert_eq!(issues[1]["code"], "informational");
+        let said = issues[1]["diagnostics"].as_str().unwrap();
+        for name in ["_type", "_since", "_outputFormat", "OperationDefinition"] {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+        assert_eq!(said.contains("in the form"), form, "{said}");
+        if !form {
+            let manifest = app.wait_for_manifest(&Job::read(&answer)).await.json();
+            assert_eq!(manifest["request"], url);
+            let exported = resources(&app, &manifest).await;
+            assert_same(&exported, &read_bundle(&anna()).1);
+        }
+    }
+    let (_, plain) = kick_off("", "").await;
+    assert_eq!(plain.json()["issue"].as_array().unwrap().len(), 1);
+    let (_, long) = kick_off("", &format!("?{}", "x".repeat(3_000))).await;
+    long.expect_outcome(414);
 }
 
 #[tokio::test]

@@ -121,6 +121,36 @@ async fn parameters_are_where_the_form_starts() {
 }
 
 #[tokio::test]
+async fn json_that_leaves_parameters_out_keeps_those_of_the_kick_off() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let asked = json!([
+        {"name": "category", "valueCode": "labs"},
+        {"name": "authorization", "valueCode": "hiv"},
+    ]);
+    for (body, hiv) in [
+        (json!({}), true),
+        (json!({"authorizations": {"hiv": {"value": false}}}), false),
+    ] {
+        let kick_off = kick_off_with(&app, "", &asked).await;
+        let job = Job::read(&kick_off.expect(202));
+        let told = app.customise(&job, &body).await.expect(200).json();
+        let parts = told["parameters"].as_object().unwrap().iter();
+        let enabled: Vec<&String> = parts
+            .filter(|(_, part)| part["enabled"] == true)
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(enabled, ["labs"], "by {body}");
+        assert_eq!(told["authorizations"]["hiv"]["value"], hiv, "by {body}");
+    }
+    // Without Parameters the form starts with all of the record.
+    let job = app.kick_off("").await;
+    let told = app.customise(&job, &json!({})).await.expect(200).json();
+    let mut parts = told["parameters"].as_object().unwrap().values();
+    assert!(parts.all(|part| part["enabled"] == true), "{told}");
+}
+
+#[tokio::test]
 async fn parameters_that_make_no_sense_are_pointed_at_and_start_nothing() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
@@ -132,12 +162,12 @@ async fn parameters_that_make_no_sense_are_pointed_at_and_start_nothing() {
         ),
         (
             json!([{"name": "category", "valueCode": "teeth"}]),
-            "/parameter/0",
+            "/parameter/0/valueCode is not known",
         ),
         (
             json!([{"name": "category", "valueCode": "visits"}, {"name": "category", "part": [
                 {"name": "code", "valueCode": "labs"}, {"name": "from", "valueDate": "soon"}]}]),
-            "/parameter/1/from",
+            "/parameter/1/part/1/valueDate is not a date",
         ),
     ] {
         let answer = kick_off_with(&app, "/no-form", &parameters).await;

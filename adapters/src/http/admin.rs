@@ -159,23 +159,35 @@ pub async fn reject(
 ) -> Result<Response, Admin> {
     let id = job_id(&id)?;
     app.exports.staff_job(id).await?;
-    let reason = match &payload? {
-        Payload::Empty => None,
-        Payload::Form(form) => field(form, "reason").map(str::to_owned),
-        Payload::Json(body) => match &body["reason"] {
-            Value::Null => None,
-            Value::String(reason) => Some(reason.clone()),
-            _ => return Err(Problem::invalid("/reason is not a text.").into()),
-        },
-    };
-    let reason = reason
-        .map(|reason| reason.trim().to_owned())
-        .filter(|reason| !reason.is_empty());
+    let reason = reason(&payload?)?;
     if reason.as_ref().is_some_and(|reason| reason.len() > 2_000) {
         return Err(Problem::invalid("/reason is longer than 2000 bytes.").into());
     }
     let job = app.exports.reject(&staff, id, reason).await?;
     Ok(view(&app, &job))
+}
+
+/// The reason that was given, if one was. A body that says anything else is no wish to decline:
+/// that cannot be taken back.
+fn reason(payload: &Payload) -> Result<Option<String>, Problem> {
+    let reason = match payload {
+        Payload::Empty => None,
+        Payload::Form(form) => field(form, "reason"),
+        Payload::Json(Value::Object(body)) => match body.get("reason") {
+            None => None,
+            Some(Value::String(reason)) => Some(reason.as_str()),
+            Some(_) => {
+                let message = "/reason is not a text. Leave it out to give none.";
+                return Err(Problem::invalid(message));
+            }
+        },
+        Payload::Json(_) => {
+            let message = "Send JSON: {\"reason\": \"text for the patient\"}, or nothing.";
+            return Err(Problem::invalid(message));
+        }
+    };
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
+    Ok(reason.map(str::to_owned))
 }
 
 /// `POST /admin/jobs/:id/add-files`
@@ -206,7 +218,7 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
         if part.name() != Some("attachments") {
             continue;
         }
-        let name = part.file_name().unwrap_or_default().to_owned();
+        let name = file_name(part.file_name().unwrap_or_default());
         let content_type = part
             .content_type()
             .unwrap_or("application/octet-stream")
@@ -228,6 +240,14 @@ async fn receive(app: &App, upload: &mut Upload, form: &mut Multipart) -> Result
         }
     }
     not_kept.map_or(Ok(()), |error| Err(bad_state(error)))
+}
+
+/// The name of a file as it was before a browser put it into a form: there `%` stands for itself,
+/// but for these three. Source: WHATWG HTML, multipart/form-data encoding algorithm.
+fn file_name(sent: &str) -> String {
+    (sent.replace("%22", "\""))
+        .replace("%0D", "\r")
+        .replace("%0A", "\n")
 }
 
 /// Why the store does not take it. Whatever else is wrong ends the upload at once.
@@ -281,4 +301,22 @@ pub async fn remove(
 ) -> Result<Response, Admin> {
     let job = app.exports.remove(&staff, job_id(&id)?).await?;
     Ok(view(&app, &job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_what_it_was_before_the_browser_wrote_it_into_a_form() {
+        for (sent, name) in [
+            ("a %22quoted%22 scan.pdf", "a \"quoted\" scan.pdf"),
+            ("two%0D%0Alines.txt", "two\r\nlines.txt"),
+            ("100%.pdf", "100%.pdf"),
+            ("a%20b%2522.pdf", "a%20b%2522.pdf"),
+            ("", ""),
+        ] {
+            assert_eq!(file_name(sent), name);
+        }
+    }
 }

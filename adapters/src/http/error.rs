@@ -10,7 +10,6 @@ use ehi_core::auth::{DestinationTooLong, NotAdmin, SessionError, TokenError};
 use ehi_core::export::{AttachError, Crowd, InvalidChoices, Status, UseCaseError};
 use ehi_core::fhir::{IssueCode, OperationOutcome};
 use ehi_core::ports::StoreError;
-use serde_json::json;
 
 use super::pages;
 use super::refusals::Refused;
@@ -204,7 +203,11 @@ impl From<AttachError> for Problem {
 
 impl From<InvalidChoices> for Problem {
     fn from(error: InvalidChoices) -> Self {
-        Self::invalid(format!("{} {}.", error.pointer, error.message))
+        let what = match error.pointer.as_str() {
+            "" => "The body",
+            pointer => pointer,
+        };
+        Self::invalid(format!("{what} {}.", error.message))
     }
 }
 
@@ -281,7 +284,7 @@ impl IntoResponse for Problem {
 #[derive(Debug)]
 pub struct Fhir(pub Problem);
 
-/// A failure told as `{"error": …}`.
+/// A failure told as `{"error": …}`, and beside it as OperationOutcome.
 #[derive(Debug)]
 pub struct Admin(pub Problem);
 
@@ -314,8 +317,9 @@ impl IntoResponse for Fhir {
 
 impl IntoResponse for Admin {
     fn into_response(self) -> Response {
-        self.0
-            .with_headers(Json(json!({"error": self.0.message})).into_response())
+        let mut told = self.0.outcome().to_json();
+        told["error"] = self.0.message.as_str().into();
+        self.0.with_headers(Json(told).into_response())
     }
 }
 

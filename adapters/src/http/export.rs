@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CONTENT_LOCATION, EXPIRES, HeaderName, LINK, RETRY_AFTER,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Quirk, Subject};
 use ehi_core::export::{Choices, ExportJob, Interaction, JobStatus, KickoffRequest, Review};
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::cookie::http_date;
 use super::error::{Fhir, Page, Problem, bad_state, outcome_response};
 use super::extract::{Bearer, Job, Path, PatientCookie, Payload, Query, field};
-use super::pages::{self, choices_from_form};
+use super::pages::{self, Back, choices_from_form};
 use super::refusals::Refused;
 use super::throttle::Throttle;
 use super::{App, Shared, range, smart, views};
@@ -47,6 +47,7 @@ pub async fn kick_off(
     Extension(throttle): Extension<Arc<Throttle>>,
     Bearer(access): Bearer,
     Path((id, operation)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     payload: Result<Payload, Problem>,
 ) -> Result<Response, Fhir> {
     if operation != "$ehi-export" {
@@ -66,8 +67,8 @@ pub async fn kick_off(
         .map_err(|too_often| too_often.problem(Refused::with_access(&access)))?;
     let choices = asked_choices(&payload?)?;
     let path = format!("{}/Patient/{patient}/$ehi-export", mount.path);
-    let request = url::Url::parse(&app.exports.links().at(&path))
-        .map_err(|_| Problem::invalid("The URL of this request cannot be written."))?;
+    let query = query.unwrap_or_default();
+    let request = request_url(app.exports.links().at(&path), &query)?;
     let asked = KickoffRequest {
         patient,
         request,
@@ -85,7 +86,19 @@ pub async fn kick_off(
             "The export has started. Ask for the status at the URL of Content-Location."
         }
     };
-    let mut response = outcome_response(StatusCode::ACCEPTED, &OperationOutcome::information(text));
+    let mut outcome = OperationOutcome::information(text);
+    if let Some(ignored) = ignored(&Query::parse(&query)) {
+        let definition = format!("{}/OperationDefinition/ehi-export", mount.path);
+        let definition = app.exports.links().at(&definition);
+        let form = match job.interaction {
+            Interaction::Form => "in the form, or ",
+            Interaction::None => "",
+        };
+        outcome = outcome.and(format!(
+            "These parameters of the URL were not taken into account: {ignored}. What goes in is chosen {form}by a FHIR Parameters resource as the body of this request; {definition} says which it takes."
+        ));
+    }
+    let mut response = outcome_response(StatusCode::ACCEPTED, &outcome);
     let headers = response.headers_mut();
     insert(
         headers,
@@ -101,10 +114,49 @@ pub async fn kick_off(
     Ok(response)
 }
 
+/// The longest query that a job keeps, in bytes.
+const LONGEST_QUERY: usize = 2_000;
+
+/// The URL of a kick-off as it was asked for.
+fn request_url(path: String, query: &str) -> Result<url::Url, Problem> {
+    if query.len() > LONGEST_QUERY {
+        let message = format!(
+            "The query of this URL is longer than {LONGEST_QUERY} bytes. Leave it out, and send a FHIR Parameters resource instead."
+        );
+        let status = StatusCode::URI_TOO_LONG;
+        return Err(Problem::new(status, IssueCode::TooLong, message));
+    }
+    let url = match query {
+        "" => path,
+        query => format!("{path}?{query}"),
+    };
+    url::Url::parse(&url)
+        .map_err(|_| Problem::invalid("The URL of this request cannot be written."))
+}
+
+/// The names of parameters, for a person; `None` where there are none.
+fn ignored(query: &Query) -> Option<String> {
+    let mut names: Vec<&str> = query.pairs().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let more = names.len().saturating_sub(10);
+    names.truncate(10);
+    let shown = names.iter().map(|name| {
+        let short: String = name.chars().take(40).collect();
+        format!("'{short}'")
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match (shown.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(shown),
+        (false, more) => Some(format!("{shown} and {more} more")),
+    }
+}
+
 /// Anything else below a patient: another operation is not there, another method does not apply.
 pub async fn other_operation(
     Path((_, operation)): Path<(String, String)>,
-    method: axum::http::Method,
+    method: Method,
     uri: Uri,
 ) -> Response {
     if operation != "$ehi-export" {
@@ -204,10 +256,11 @@ pub async fn file(
     Bearer(access): Bearer,
     Job(id): Job,
     Path((_, name)): Path<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Fhir> {
     let download = app.exports.file(&access, id, &name).await?;
-    Ok(range::send(&app.exports, &download, &headers).await?)
+    Ok(range::send(&app.exports, &download, &method, &headers).await?)
 }
 
 /// `GET /jobs/:id/download/attachments/:file`
@@ -216,10 +269,11 @@ pub async fn attachment(
     Bearer(access): Bearer,
     Job(id): Job,
     Path((_, title)): Path<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Fhir> {
     let download = app.exports.attachment(&access, id, &title).await?;
-    Ok(range::send(&app.exports, &download, &headers).await?)
+    Ok(range::send(&app.exports, &download, &method, &headers).await?)
 }
 
 /// `GET /jobs/:id/customize`: the form, or the page that says it was sent.
@@ -240,17 +294,12 @@ pub async fn form(
     };
     let job = app.exports.show_form(&session, id).await?;
     let client = app.exports.client_of(&job).await?;
-    let return_url = return_url(client.as_ref(), &query);
+    let back = Back::of(client.as_ref(), &query);
     let cookie = cookie.secret.as_ref().ok_or_else(Problem::not_found)?;
     if job.status() != ehi_core::export::Status::AwaitingInput {
-        return Ok(pages::done(client.as_ref(), cookie, return_url.as_ref()));
+        return Ok(pages::done(client.as_ref(), cookie, back.as_ref()));
     }
-    Ok(pages::form(
-        &job,
-        client.as_ref(),
-        cookie,
-        return_url.as_ref(),
-    ))
+    Ok(pages::form(&job, client.as_ref(), cookie, back.as_ref()))
 }
 
 /// `POST /jobs/:id`: the choices, from an app by its token, or from the patient's browser as a
@@ -325,8 +374,8 @@ fn shown(app: &App, chosen: Result<ExportJob, Problem>) -> Response {
 /// Where the browser goes once the form was sent.
 async fn back_to_app(app: &App, job: &ExportJob, query: &Query) -> Result<Response, Problem> {
     let client = app.exports.client_of(job).await?;
-    Ok(match return_url(client.as_ref(), query) {
-        Some(url) => smart::redirect(url.as_str()),
+    Ok(match Back::of(client.as_ref(), query) {
+        Some(back) => smart::redirect(back.url.as_str()),
         None => smart::redirect(&format!("/jobs/{}/customize", job.id)),
     })
 }
@@ -344,10 +393,10 @@ async fn choose(
     let choices = match payload {
         Payload::Empty => {
             return Err(Problem::invalid(
-                "Send the choices as JSON: {\"parameters\": {…}, \"authorizations\": {…}}, or {} for all of the record.",
+                "Send the choices as JSON: {\"parameters\": {…}, \"authorizations\": {…}}, or {} to leave them as the form starts.",
             ));
         }
-        Payload::Json(body) => Choices::from_json(body)?,
+        Payload::Json(body) => job.choices().clone().with_json(body)?,
         Payload::Form(form) => choices_from_form(form)?,
     };
     app.exports
@@ -356,13 +405,39 @@ async fn choose(
         .map_err(bad_state)
 }
 
-/// Where to return after the form, when the app registered it.
-fn return_url(client: Option<&Client>, query: &Query) -> Option<url::Url> {
-    client?.return_url(query.get("redirect")?)
-}
-
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_the_url_are_named_each_once_and_not_without_end() {
+        let told = |query: &str| ignored(&Query::parse(query));
+        assert_eq!(told(""), None);
+        let query = "_type=Patient&_since=2020&_type=Observation";
+        assert_eq!(told(query).as_deref(), Some("'_since', '_type'"));
+        let many: Vec<String> = (10..30).map(|number| format!("p{number}=")).collect();
+        assert!(
+            told(&many.join("&"))
+                .unwrap()
+                .ends_with("'p19' and 10 more")
+        );
+        assert_eq!(told(&"x".repeat(2_000)).unwrap().len(), 42);
+    }
+
+    #[test]
+    fn a_kick_off_is_remembered_as_it_was_asked_for_within_bounds() {
+        let at = |query: &str| request_url("https://ehi.example/fhir/x".to_owned(), query);
+        assert_eq!(at("").unwrap().as_str(), "https://ehi.example/fhir/x");
+        let query = "_type=Patient%2CObservation&_since=2020";
+        let url = at(query).unwrap();
+        assert_eq!(url.query(), Some(query));
+        assert!(at(&"x".repeat(LONGEST_QUERY)).is_ok());
+        assert!(at(&"x".repeat(LONGEST_QUERY + 1)).is_err());
     }
 }

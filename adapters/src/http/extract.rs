@@ -165,13 +165,7 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
         }
         match content_type.as_deref() {
             Some("application/json" | "application/fhir+json") => {
-                let json = serde_json::from_slice(&bytes).map_err(|error| {
-                    let (line, column) = (error.line(), error.column());
-                    Problem::invalid(format!(
-                        "The body is not valid JSON (line {line}, column {column})."
-                    ))
-                })?;
-                Ok(Self::Json(json))
+                Ok(Self::Json(read_json(&bytes)?))
             }
             Some("application/x-www-form-urlencoded") => {
                 if decode(&bytes).nth(FIELDS).is_some() {
@@ -187,6 +181,16 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
             )),
         }
     }
+}
+
+/// JSON, whether or not a byte order mark stands before it (RFC 8259 section 8.1).
+fn read_json(bytes: &[u8]) -> Result<Value, Problem> {
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    serde_json::from_slice(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message = format!("The body is not valid JSON (line {line}, column {column}).");
+        Problem::invalid(message)
+    })
 }
 
 /// The media type of a body, without parameters, in lower case.
@@ -308,6 +312,15 @@ pub fn field<'a>(form: &'a [(String, String)], name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+    use serde_json::json;
+
+    #[test]
+    fn a_byte_order_mark_before_json_is_passed_over() {
+        assert_eq!(read_json("\u{FEFF}{}".as_bytes()).unwrap(), json!({}));
+        for wrong in ["\u{FEFF}", "\u{FEFF}\u{FEFF}{}", "{}\u{FEFF}"] {
+            assert!(read_json(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_bearer_token_comes_alone_and_by_its_scheme() {

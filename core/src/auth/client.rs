@@ -248,6 +248,17 @@ impl Client {
             .or_else(|| self.allowed(&self.redirect_uris, asked))
     }
 
+    /// The address to return to after the form when the app asks for none of its own: the first
+    /// it registered for that. Where an app waits at whichever port of the user's own machine is
+    /// free, only the app knows which.
+    pub fn usual_return_url(&self) -> Option<Url> {
+        let known = |url: &&RegisteredUrl| {
+            self.loopback != LoopbackRedirects::AnyPort || without_loopback_port(&url.0).is_none()
+        };
+        let first = self.return_urls.iter().find(known)?;
+        Url::parse(first.as_str()).ok()
+    }
+
     /// Whether it has this quirk.
     pub fn has(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)
@@ -370,6 +381,25 @@ mod tests {
             "data:,x",
         ] {
             assert_eq!(RegisteredUrl::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_usual_address_to_return_to_is_the_first_that_is_known() {
+        let mut client = testkit::client();
+        client.redirect_uris = vec![RegisteredUrl::parse("https://app.example/cb").unwrap()];
+        client.return_urls = Vec::new();
+        assert_eq!(client.usual_return_url(), None);
+        client.return_urls = ["http://127.0.0.1/done", "https://app.example/done"]
+            .map(|url| RegisteredUrl::parse(url).unwrap())
+            .into();
+        for (loopback, usual) in [
+            (LoopbackRedirects::Registered, "http://127.0.0.1/done"),
+            (LoopbackRedirects::AnyPort, "https://app.example/done"),
+            (LoopbackRedirects::Any, "http://127.0.0.1/done"),
+        ] {
+            client.loopback = loopback;
+            assert_eq!(client.usual_return_url().unwrap().as_str(), usual);
         }
     }
 

@@ -7,11 +7,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
+use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
 use super::archive::ArchiveLook;
+use super::links::PATH;
 use super::{Archive, ExportJob};
 use crate::fhir::{DocumentType, Period};
 use crate::ports::{DocumentFormat, FileError, FileStore, FileWriter, random_uuid};
@@ -41,6 +43,11 @@ impl AttachmentName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name as it stands at the end of the attachment's link.
+    pub(super) fn in_link(&self) -> String {
+        utf8_percent_encode(&self.0, PATH).to_string()
     }
 
     /// This name, or with the lowest number in front that no other file has: `1.a.png`.
@@ -128,6 +135,21 @@ impl Attachment {
             key: random_uuid(random),
         }
     }
+}
+
+/// The titles of those attachments that are named: by title, or, since clients may know a file by
+/// its link alone, as it stands there. A name that is a title means that file and no other.
+pub(super) fn named(attachments: &[Attachment], names: &HashSet<&str>) -> HashSet<AttachmentName> {
+    let titles = || attachments.iter().map(|attachment| &attachment.title);
+    let exactly: HashSet<&str> = titles().map(AttachmentName::as_str).collect();
+    let linked = |title: &AttachmentName| {
+        let link = title.in_link();
+        names.contains(link.as_str()) && !exactly.contains(link.as_str())
+    };
+    titles()
+        .filter(|title| names.contains(title.as_str()) || linked(title))
+        .cloned()
+        .collect()
 }
 
 /// Writes the bytes of an attachment, and learns its size and hash on the way. Dropping it keeps

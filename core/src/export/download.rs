@@ -41,6 +41,8 @@ pub struct Download {
     /// A strong entity tag, quotes included.
     pub etag: String,
     content: Content,
+    /// What the log has to say before any of it goes out.
+    entry: AuditEvent,
 }
 
 #[derive(Debug, Clone)]
@@ -236,7 +238,7 @@ impl ExportService {
         ))
     }
 
-    /// A file of the job that may be fetched.
+    /// A file of the job that may be fetched. That it is there is told without an entry in the log.
     pub async fn file(
         &self,
         access: &Access,
@@ -245,38 +247,38 @@ impl ExportService {
     ) -> Result<Download, UseCaseError> {
         let job = self.released(access, id).await?;
         let export = job.export().ok_or(UseCaseError::NotFound)?;
-        let (download, file) = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
+        let download = if name == ATTACHMENTS_FILE && !job.attachments().is_empty() {
             let urls: Vec<String> = (job.attachments().iter())
                 .map(|attachment| self.settings.links.attachment(job.id, &attachment.title))
                 .collect();
             let text = self.announcement(&job, &urls).await?;
-            let download = Download {
+            Download {
                 name: name.to_owned(),
                 content_type: NDJSON.to_owned(),
                 size: text.len() as u64,
                 etag: etag(text.as_bytes()),
                 content: Content::Made(text.into()),
-            };
-            (download, DisclosedFile::announcement())
+                entry: self.disclosure(access, &job, DisclosedFile::announcement()),
+            }
         } else {
             let file = export.files.iter().find(|file| file.name.as_str() == name);
             let file = file.ok_or(UseCaseError::NotFound)?;
             let path = job.file_path(export, file);
-            let download = Download {
+            Download {
                 name: name.to_owned(),
                 content_type: NDJSON.to_owned(),
                 size: file.size,
                 // A stored file never changes, so its place tells its content.
                 etag: etag(path.as_str().as_bytes()),
                 content: Content::Stored(path),
-            };
-            (download, DisclosedFile::records(&file.name))
+                entry: self.disclosure(access, &job, DisclosedFile::records(&file.name)),
+            }
         };
-        self.audit_download(access, &job, file).await?;
         Ok(download)
     }
 
-    /// An attachment of the job that may be fetched.
+    /// An attachment of the job that may be fetched. That it is there is told without an entry in
+    /// the log.
     pub async fn attachment(
         &self,
         access: &Access,
@@ -288,45 +290,48 @@ impl ExportService {
             .find(|attachment| attachment.title.as_str() == title)
             .ok_or(UseCaseError::NotFound)?;
         let path = job.attachment_path(attachment);
-        let download = Download {
+        let file = DisclosedFile::attachment(attachment);
+        Ok(Download {
             name: title.to_owned(),
             content_type: attachment.content_type.clone(),
             size: attachment.size,
             etag: etag(path.as_str().as_bytes()),
             content: Content::Stored(path),
-        };
-        let file = DisclosedFile::attachment(attachment);
-        self.audit_download(access, &job, file).await?;
-        Ok(download)
+            entry: self.disclosure(access, &job, file),
+        })
     }
 
-    /// Bytes of a file that may be fetched.
+    /// Bytes of a file that may be fetched, to be sent: the download is in the log before the
+    /// first of them is handed out, or none is.
     pub async fn read(
         &self,
         download: &Download,
         range: Range<u64>,
     ) -> Result<FileBytes, UseCaseError> {
-        match &download.content {
+        let bytes = match &download.content {
+            Content::Stored(_) if range.is_empty() => stream::empty().boxed(),
             Content::Stored(path) => {
                 let bytes = self.ports.files.read(path, range).await?;
-                bytes.ok_or(UseCaseError::NotFound)
+                bytes.ok_or(UseCaseError::NotFound)?
             }
             Content::Made(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 let start = place(range.start);
                 let part = bytes.slice(start..place(range.end).max(start));
-                Ok(stream::iter([Ok(part)]).boxed())
+                stream::iter([Ok(part)]).boxed()
             }
-        }
+        };
+        self.ports.audit.append(&download.entry).await?;
+        Ok(bytes)
     }
 
-    async fn audit_download(
-        &self,
-        access: &Access,
-        job: &ExportJob,
-        file: DisclosedFile,
-    ) -> Result<(), UseCaseError> {
-        (self.audit_file(access.by(), Action::Download, job, file)).await
+    fn disclosure(&self, access: &Access, job: &ExportJob, file: DisclosedFile) -> AuditEvent {
+        AuditEvent {
+            patient: Some(job.patient.id.clone()),
+            job: Some(job.id),
+            file: Some(file),
+            ..(access.by()).did(Action::Download, self.ports.clock.now())
+        }
     }
 
     async fn released(&self, access: &Access, id: JobId) -> Result<ExportJob, UseCaseError> {
@@ -358,7 +363,10 @@ impl ExportService {
         let all = records.chain(announced).chain(attachments);
         // A log may flush together what comes together.
         stream::iter(all.map(Ok))
-            .try_for_each_concurrent(8, |file| self.audit_download(access, job, file))
+            .try_for_each_concurrent(8, async |file| {
+                let entry = self.disclosure(access, job, file);
+                Ok(self.ports.audit.append(&entry).await?)
+            })
             .await
     }
 }

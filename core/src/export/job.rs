@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
+use super::attachment::named;
 use super::{
     ATTACHMENTS_FILE, Attachment, AttachmentName, Choices, Export, ExportedFile, Interaction,
     Status,
@@ -513,11 +514,13 @@ impl ExportJob {
         Ok(())
     }
 
-    /// Staff take files away again; returns those that were there.
-    pub fn detach(&mut self, titles: &HashSet<&str>) -> Result<Vec<Attachment>, NotApplicable> {
+    /// Staff take files away again, named by their titles or as their links name them; returns
+    /// those that were there.
+    pub fn detach(&mut self, names: &HashSet<&str>) -> Result<Vec<Attachment>, NotApplicable> {
         self.require(matches!(self.state, JobState::Retrieved { .. }))?;
+        let titles = named(&self.attachments, names);
         let (gone, kept) = (self.attachments.drain(..))
-            .partition(|attachment: &Attachment| titles.contains(attachment.title.as_str()));
+            .partition(|attachment: &Attachment| titles.contains(&attachment.title));
         self.attachments = kept;
         Ok(gone)
     }

@@ -62,7 +62,7 @@ impl Links {
 
     /// Where an attachment is fetched.
     pub fn attachment(&self, job: JobId, title: &AttachmentName) -> String {
-        let title = utf8_percent_encode(title.as_str(), PATH);
+        let title = title.in_link();
         self.at(&format!("/jobs/{job}/download/attachments/{title}"))
     }
 

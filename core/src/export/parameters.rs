@@ -17,9 +17,13 @@
 //!
 //! Source: FHIR R4, Parameters; Argonaut EHI Export API 0.1.0, kick-off.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
-use super::{AuthorizationKey, Choices, InvalidChoices};
+use serde_json::{Map, Value};
+
+use super::request::{YES, escape, invalid, names, read_date, read_text, unknown};
+use super::{AuthorizationKey, Choices, InvalidChoices, Parameter, ParameterKey};
 
 impl Choices {
     /// Reads a Parameters resource; `None` when it asks for nothing in particular.
@@ -37,85 +41,126 @@ impl Choices {
         for (number, parameter) in list(resource, "parameter", "")?.iter().enumerate() {
             asked.read(&Entry::new(parameter, format!("/parameter/{number}"))?)?;
         }
-        asked.choices()
+        Ok(asked.choices())
     }
 }
 
-/// What was read so far, as the JSON that [`Choices::from_json`] reads.
+/// What was read so far.
 #[derive(Default)]
 struct Asked {
-    parameters: Map<String, Value>,
-    authorizations: Map<String, Value>,
-    /// Where in the Parameters each of them stands.
-    places: Vec<(String, String)>,
+    parameters: BTreeMap<ParameterKey, Parameter>,
+    /// The answers; "" for no.
+    authorizations: BTreeMap<AuthorizationKey, String>,
 }
 
 impl Asked {
     fn read(&mut self, entry: &Entry<'_>) -> Result<(), InvalidChoices> {
         match entry.name {
             "category" => {
-                let mut asked = json!({"enabled": true});
-                let code = entry.code(&["from", "to", "notes"], &mut asked)?;
-                self.keep("parameters", code, asked, entry)
+                let (code, parts) = entry.code(&["from", "to", "notes"])?;
+                let known = ParameterKey::ALL.iter().map(|key| key.key());
+                let key = code.key(ParameterKey::parse, known)?;
+                keep(&mut self.parameters, key, parameter(&parts)?, &code, entry)
             }
             "authorization" => {
-                let mut given = json!({});
-                let code = entry.code(&["value"], &mut given)?;
-                if given.get("value").is_none() {
-                    let text = AuthorizationKey::parse(code).is_some_and(AuthorizationKey::is_text);
-                    given["value"] = if text { "yes".into() } else { true.into() };
-                }
-                self.keep("authorizations", code, given, entry)
+                let (code, parts) = entry.code(&["value"])?;
+                let known = AuthorizationKey::ALL.iter().map(|key| key.key());
+                let key = code.key(AuthorizationKey::parse, known)?;
+                let answer = match parts.get("value") {
+                    Some(value) => value.answer(key)?,
+                    None => YES.to_owned(),
+                };
+                keep(&mut self.authorizations, key, answer, &code, entry)
             }
-            _ => Err(invalid(
+            _ => Err(unknown(
                 &format!("{}/name", entry.place),
-                "is not known here; known are 'category' and 'authorization'",
+                "'category' and 'authorization'",
             )),
         }
     }
 
-    fn keep(
-        &mut self,
-        member: &str,
-        code: &str,
-        value: Value,
-        entry: &Entry<'_>,
-    ) -> Result<(), InvalidChoices> {
-        let map = match member {
-            "parameters" => &mut self.parameters,
-            _ => &mut self.authorizations,
-        };
-        if map.insert(code.to_owned(), value).is_some() {
-            return Err(invalid(
-                &entry.place,
-                &format!("names '{code}' a second time"),
-            ));
+    fn choices(mut self) -> Option<Choices> {
+        if self.parameters.is_empty() && self.authorizations.is_empty() {
+            return None;
         }
-        self.places
-            .push((format!("/{member}/{code}"), entry.place.clone()));
-        Ok(())
+        self.authorizations.retain(|_, answer| !answer.is_empty());
+        let mut choices = Choices {
+            authorizations: self.authorizations,
+            ..Choices::form_default()
+        };
+        if !self.parameters.is_empty() {
+            choices.parameters = self.parameters;
+        }
+        Some(choices)
+    }
+}
+
+fn keep<K: Ord, V>(
+    map: &mut BTreeMap<K, V>,
+    key: K,
+    value: V,
+    code: &Said<'_>,
+    entry: &Entry<'_>,
+) -> Result<(), InvalidChoices> {
+    match map.entry(key) {
+        Slot::Vacant(free) => {
+            free.insert(value);
+            Ok(())
+        }
+        Slot::Occupied(_) => {
+            let message = format!("names {} a second time", code.value);
+            Err(invalid(&entry.place, &message))
+        }
+    }
+}
+
+fn parameter(parts: &BTreeMap<&str, Said<'_>>) -> Result<Parameter, InvalidChoices> {
+    let date = |name| match parts.get(name) {
+        Some(said) => read_date(said.value, &said.place),
+        None => Ok(None),
+    };
+    let notes = match parts.get("notes") {
+        Some(said) => read_text(said.value, &said.place)?,
+        None => String::new(),
+    };
+    let parameter = Parameter {
+        from: date("from")?,
+        to: date("to")?,
+        notes: Some(notes).filter(|notes| !notes.is_empty()),
+    };
+    match parts.get("from") {
+        Some(from) if parameter.is_backwards() => Err(invalid(&from.place, "is after 'to'")),
+        _ => Ok(parameter),
+    }
+}
+
+/// A value, and where it stands.
+struct Said<'a> {
+    value: &'a Value,
+    place: String,
+}
+
+impl Said<'_> {
+    /// The key that it names.
+    fn key<T>(
+        &self,
+        parse: impl Fn(&str) -> Option<T>,
+        known: impl Iterator<Item = &'static str>,
+    ) -> Result<T, InvalidChoices> {
+        let code = self.value.as_str();
+        let code = code.ok_or_else(|| invalid(&self.place, "is not a code: write a valueCode"))?;
+        parse(code).ok_or_else(|| unknown(&self.place, &names(known)))
     }
 
-    fn choices(self) -> Result<Option<Choices>, InvalidChoices> {
-        if self.parameters.is_empty() && self.authorizations.is_empty() {
-            return Ok(None);
+    /// What it answers to whether such records may leave; "" for no. A no is a no in whichever way
+    /// it is said; a yes to what is answered in words is words.
+    fn answer(&self, key: AuthorizationKey) -> Result<String, InvalidChoices> {
+        match (self.value, self.value.as_str().map(str::trim)) {
+            (Value::Bool(false), _) | (_, Some("false")) => Ok(String::new()),
+            _ if key.is_text() => read_text(self.value, &self.place),
+            (Value::Bool(true), _) | (_, Some("true")) => Ok(YES.to_owned()),
+            _ => Err(invalid(&self.place, "is neither true nor false")),
         }
-        let mut body = json!({"authorizations": self.authorizations});
-        if !self.parameters.is_empty() {
-            body["parameters"] = self.parameters.into();
-        }
-        let places = self.places;
-        Choices::from_json(&body).map(Some).map_err(|error| {
-            // Told where the client wrote it, not where we moved it.
-            let place = (places.iter()).find_map(|(at, place)| {
-                let rest = error.pointer.strip_prefix(at)?;
-                Some(format!("{place}{rest}"))
-            });
-            InvalidChoices {
-                pointer: place.unwrap_or(error.pointer),
-                message: error.message,
-            }
-        })
     }
 }
 
@@ -140,10 +185,14 @@ impl<'a> Entry<'a> {
     }
 
     /// The one value it holds.
-    fn value(&self) -> Result<&'a Value, InvalidChoices> {
-        let mut values = (self.content.iter()).filter(|(name, _)| *name != "name" && *name != "id");
+    fn value(&self) -> Result<Said<'a>, InvalidChoices> {
+        // Ids, extensions and what extends a primitive value (`_valueCode`) are no values.
+        let mut values = (self.content.iter()).filter(|(name, _)| name.starts_with("value"));
         match (values.next(), values.next()) {
-            (Some((name, value)), None) if name.starts_with("value") => Ok(value),
+            (Some((name, value)), None) => Ok(Said {
+                value,
+                place: format!("{}/{}", self.place, escape(name)),
+            }),
             _ => Err(invalid(
                 &self.place,
                 "has to hold one value[x] beside its name",
@@ -151,29 +200,32 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The code it names, by itself or in a part; the other parts go into `others`.
-    fn code(&self, known: &[&str], others: &mut Value) -> Result<&'a str, InvalidChoices> {
-        let text = |entry: &Self| {
-            let code = entry.value()?.as_str();
-            code.ok_or_else(|| invalid(&entry.place, "has to hold a valueCode"))
-        };
+    /// The code it names, by itself or in a part, and the other parts by their names.
+    fn code(
+        &self,
+        known: &[&str],
+    ) -> Result<(Said<'a>, BTreeMap<&'a str, Said<'a>>), InvalidChoices> {
+        let mut others = BTreeMap::new();
         if !self.content.contains_key("part") {
-            return text(self);
+            return Ok((self.value()?, others));
         }
         let mut code = None;
         for (number, part) in list(self.content, "part", &self.place)?.iter().enumerate() {
             let part = Entry::new(part, format!("{}/part/{number}", self.place))?;
             match part.name {
-                "code" => code = Some(text(&part)?),
-                name if known.contains(&name) => others[name] = part.value()?.clone(),
+                "code" => code = Some(part.value()?),
+                name if known.contains(&name) => {
+                    others.insert(name, part.value()?);
+                }
                 _ => {
                     let known = known.join("', '");
-                    let message = format!("is not known here; known are 'code', '{known}'");
-                    return Err(invalid(&format!("{}/name", part.place), &message));
+                    let known = format!("'code', '{known}'");
+                    return Err(unknown(&format!("{}/name", part.place), &known));
                 }
             }
         }
-        code.ok_or_else(|| invalid(&self.place, "has no part 'code'"))
+        let code = code.ok_or_else(|| invalid(&self.place, "has no part 'code'"))?;
+        Ok((code, others))
     }
 }
 
@@ -189,17 +241,11 @@ fn list<'a>(
     }
 }
 
-fn invalid(pointer: &str, message: &str) -> InvalidChoices {
-    InvalidChoices {
-        pointer: pointer.to_owned(),
-        message: message.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::export::ParameterKey;
 
     fn read(parameters: &Value) -> Result<Option<Choices>, InvalidChoices> {
         Choices::from_parameters(&json!({"resourceType": "Parameters", "parameter": parameters}))
@@ -236,6 +282,52 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_may_be_given_as_a_boolean_or_as_text() {
+        let given = |code: &str, member: &str, value: Value| {
+            let mut answer = json!({"name": "value"});
+            answer[member] = value;
+            let code = json!({"name": "code", "valueCode": code});
+            let asked = read(&json!([{"name": "authorization", "part": [code, answer]}]));
+            asked.map(|asked| asked.unwrap().authorizations.into_values().next())
+        };
+        let yes = Ok(Some("yes".to_owned()));
+        for (member, value) in [
+            ("valueBoolean", json!(true)),
+            ("valueString", json!("true")),
+        ] {
+            assert_eq!(given("hiv", member, value), yes);
+        }
+        for code in ["hiv", "genetic"] {
+            for (member, value) in [
+                ("valueBoolean", json!(false)),
+                ("valueString", json!("false")),
+            ] {
+                assert_eq!(given(code, member, value), Ok(None), "{code}");
+            }
+        }
+        let words = given("genetic", "valueString", json!("BRCA tests"));
+        assert_eq!(words, Ok(Some("BRCA tests".to_owned())));
+        assert!(given("genetic", "valueBoolean", json!(true)).is_err());
+        for wrong in [json!("yes"), json!("TRUE"), json!(""), json!(null)] {
+            assert!(
+                given("hiv", "valueString", wrong.clone()).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_fhir_allows_beside_a_value_does_no_harm() {
+        let more = json!([{"url": "https://app.example/why", "valueString": "x"}]);
+        let beside = json!({
+            "name": "category", "valueCode": "labs", "id": "p1", "extension": more,
+            "modifierExtension": more, "_valueCode": {"extension": more},
+        });
+        let asked = read(&json!([beside])).unwrap().unwrap();
+        assert!(asked.parameters.keys().eq([&ParameterKey::Labs]));
+    }
+
+    #[test]
     fn without_a_category_all_are_asked_for_and_nothing_sensitive_is_authorised() {
         let asked = read(&json!([{"name": "authorization", "valueCode": "hiv"}]))
             .unwrap()
@@ -269,11 +361,15 @@ mod tests {
             (json!([{"name": "category"}]), "/parameter/0"),
             (
                 json!([{"name": "category", "valueCode": "teeth"}]),
-                "/parameter/0",
+                "/parameter/0/valueCode",
             ),
             (
                 json!([{"name": "category", "valueBoolean": true}]),
-                "/parameter/0",
+                "/parameter/0/valueBoolean",
+            ),
+            (
+                category(json!([{"name": "code", "valueCode": "tee/th"}])),
+                "/parameter/1/part/0/valueCode",
             ),
             (
                 json!([{"name": "category", "valueCode": "labs", "valueString": "x"}]),
@@ -290,7 +386,17 @@ mod tests {
             ),
             (
                 category(json!([labs, {"name": "from", "valueDate": "soon"}])),
-                "/parameter/1/from",
+                "/parameter/1/part/1/valueDate",
+            ),
+            (
+                category(
+                    json!([{"name": "to", "valueDate": "2019"}, labs, {"name": "from", "valueDate": "2020"}]),
+                ),
+                "/parameter/1/part/2/valueDate",
+            ),
+            (
+                category(json!([labs, {"name": "notes", "valueInteger": 1}])),
+                "/parameter/1/part/1/valueInteger",
             ),
             (
                 category(json!([labs, {"name": "from"}])),
@@ -298,18 +404,17 @@ mod tests {
             ),
             (
                 json!([{"name": "authorization", "valueCode": "aids"}]),
-                "/parameter/0",
+                "/parameter/0/valueCode",
             ),
             (
                 json!([{"name": "authorization", "part": [{"name": "code", "valueCode": "hiv"}, part("value", "yes")]}]),
-                "/parameter/0/value",
+                "/parameter/0/part/1/valueString",
             ),
         ] {
-            assert_eq!(
-                read(&parameters).unwrap_err().pointer,
-                pointer,
-                "{parameters}"
-            );
+            let error = read(&parameters).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{parameters}");
+            let verb = error.message.split(' ').next().unwrap();
+            assert!(["is", "has", "names"].contains(&verb), "{error}");
         }
         for body in [json!([]), json!({}), json!({"resourceType": "Patient"})] {
             assert!(Choices::from_parameters(&body).is_err(), "{body}");

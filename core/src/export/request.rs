@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::fhir::{PartialDate, Period};
+use crate::fhir::{DateError, PartialDate, Period};
 
 /// Makes an enum of keys with their wire name and their title.
 macro_rules! keys {
@@ -112,6 +112,12 @@ impl Parameter {
             end: self.to.as_ref().and_then(|to| to.period().end),
         }
     }
+
+    /// Whether it begins after its end, so that nothing can match.
+    pub(super) fn is_backwards(&self) -> bool {
+        let Period { start, end } = self.period();
+        start.zip(end).is_some_and(|(start, end)| start > end)
+    }
 }
 
 /// Whether the patient fills in a form before the export starts.
@@ -130,8 +136,8 @@ pub enum Interaction {
 /// in `authorizations` stays in the hospital.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
-    parameters: BTreeMap<ParameterKey, Parameter>,
-    authorizations: BTreeMap<AuthorizationKey, String>,
+    pub(super) parameters: BTreeMap<ParameterKey, Parameter>,
+    pub(super) authorizations: BTreeMap<AuthorizationKey, String>,
 }
 
 /// Why choices were not understood.
@@ -144,7 +150,8 @@ pub struct InvalidChoices {
     pub message: String,
 }
 
-const YES: &str = "yes";
+/// What stands for a yes that was not said in words.
+pub(super) const YES: &str = "yes";
 const LONGEST_TEXT: usize = 2_000;
 
 impl Choices {
@@ -183,22 +190,25 @@ impl Choices {
         self.authorizations.get(&key).map_or("", String::as_str)
     }
 
-    /// Reads `{parameters?, authorizations?}`.
-    ///
-    /// Where a member is missing, the form's default stands in for it. Where `parameters` is
-    /// given, parts it does not mention are not asked for: what nobody asked for does not leave.
+    /// Reads `{parameters?, authorizations?}`. Where a member is missing, the form's default stands
+    /// in for it.
     pub fn from_json(body: &Value) -> Result<Self, InvalidChoices> {
-        let body = object(body, "")?;
-        let mut choices = Self::form_default();
-        for (name, value) in body {
+        Self::form_default().with_json(body)
+    }
+
+    /// Reads `{parameters?, authorizations?}` on top of these choices: a member that is missing
+    /// stays as it is. Where `parameters` is given, parts it does not mention are not asked for,
+    /// and so with `authorizations`: what nobody asked for does not leave.
+    pub fn with_json(mut self, body: &Value) -> Result<Self, InvalidChoices> {
+        for (name, value) in object(body, "")? {
             let pointer = format!("/{}", escape(name));
             match name.as_str() {
-                "parameters" => choices.parameters = read_parameters(value, &pointer)?,
-                "authorizations" => choices.authorizations = read_authorizations(value, &pointer)?,
+                "parameters" => self.parameters = read_parameters(value, &pointer)?,
+                "authorizations" => self.authorizations = read_authorizations(value, &pointer)?,
                 _ => return Err(unknown(&pointer, "'parameters' and 'authorizations'")),
             }
         }
-        Ok(choices)
+        Ok(self)
     }
 
     /// The `parameters` member of a job's JSON.
@@ -286,12 +296,7 @@ fn read_parameter(value: &Value, pointer: &str) -> Result<Option<Parameter>, Inv
             _ => return Err(unknown(&pointer, "'enabled', 'from', 'to' and 'notes'")),
         }
     }
-    let asked = parameter.period();
-    if asked
-        .start
-        .zip(asked.end)
-        .is_some_and(|(start, end)| start > end)
-    {
+    if parameter.is_backwards() {
         return Err(invalid(&format!("{pointer}/from"), "is after 'to'"));
     }
     match enabled {
@@ -334,13 +339,16 @@ fn read_authorizations(
 }
 
 /// A date; `false`, `null` and "" say there is none.
-fn read_date(value: &Value, pointer: &str) -> Result<Option<PartialDate>, InvalidChoices> {
+pub(super) fn read_date(
+    value: &Value,
+    pointer: &str,
+) -> Result<Option<PartialDate>, InvalidChoices> {
     match value {
         Value::Null | Value::Bool(false) => Ok(None),
         Value::String(text) if text.is_empty() => Ok(None),
         Value::String(text) => (text.parse())
             .map(Some)
-            .map_err(|error: crate::fhir::DateError| invalid(pointer, &error.to_string())),
+            .map_err(|error: DateError| invalid(pointer, &format!("is {error}"))),
         _ => Err(invalid(
             pointer,
             "is not a date: write it as text, or false",
@@ -348,7 +356,7 @@ fn read_date(value: &Value, pointer: &str) -> Result<Option<PartialDate>, Invali
     }
 }
 
-fn read_text(value: &Value, pointer: &str) -> Result<String, InvalidChoices> {
+pub(super) fn read_text(value: &Value, pointer: &str) -> Result<String, InvalidChoices> {
     let text = match value {
         Value::Null | Value::Bool(false) => "",
         Value::String(text) => text.trim(),
@@ -375,25 +383,25 @@ fn object<'a>(value: &'a Value, pointer: &str) -> Result<&'a Map<String, Value>,
         .ok_or_else(|| invalid(pointer, "is not a JSON object"))
 }
 
-fn invalid(pointer: &str, message: &str) -> InvalidChoices {
+pub(super) fn invalid(pointer: &str, message: &str) -> InvalidChoices {
     InvalidChoices {
         pointer: pointer.to_owned(),
         message: message.to_owned(),
     }
 }
 
-fn unknown(pointer: &str, known: &str) -> InvalidChoices {
+pub(super) fn unknown(pointer: &str, known: &str) -> InvalidChoices {
     invalid(pointer, &format!("is not known here; known are {known}"))
 }
 
-fn names(keys: impl Iterator<Item = &'static str>) -> String {
+pub(super) fn names(keys: impl Iterator<Item = &'static str>) -> String {
     keys.map(|key| format!("'{key}'"))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 /// RFC 6901: `~` and `/` inside a name.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let short: String = name.chars().take(80).collect();
     short.replace('~', "~0").replace('/', "~1")
 }
@@ -437,6 +445,29 @@ mod tests {
                 .iter()
                 .any(|&key| choices.authorizes(key))
         );
+    }
+
+    #[test]
+    fn what_is_left_out_stays_as_it_is() {
+        let labs = json!({"labs": {"enabled": true, "from": "2019"}});
+        let hiv = json!({"hiv": {"value": true}});
+        let before =
+            Choices::from_json(&json!({"parameters": labs, "authorizations": hiv})).unwrap();
+        let after = |body: Value| before.clone().with_json(&body).unwrap();
+        assert_eq!(after(json!({})), before);
+        let declined = after(json!({"authorizations": {"hiv": {"value": false}}}));
+        assert_eq!(declined.parameters, before.parameters);
+        assert!(declined.authorizations.is_empty());
+        let visits = after(json!({"parameters": {"visits": {"enabled": true}}}));
+        assert_eq!(visits.authorizations, before.authorizations);
+        assert!(visits.parameters.keys().eq([&ParameterKey::Visits]));
+    }
+
+    #[test]
+    fn what_is_no_date_is_said_in_a_sentence() {
+        let body = json!({"parameters": {"labs": {"enabled": true, "from": "soon"}}});
+        let error = Choices::from_json(&body).unwrap_err();
+        assert!(error.message.starts_with("is not a date"), "{error}");
     }
 
     #[test]

@@ -266,14 +266,15 @@ impl ExportService {
         }
     }
 
-    /// Takes attachments away again. Titles that are not there are ignored.
+    /// Takes attachments away again, named by their titles or as their links name them. Names
+    /// that are not there are ignored.
     pub async fn detach(
         &self,
         staff: &StaffSession,
         id: JobId,
-        titles: &HashSet<&str>,
+        names: &HashSet<&str>,
     ) -> Result<ExportJob, UseCaseError> {
-        let take = |job: &mut ExportJob, _| job.detach(titles);
+        let take = |job: &mut ExportJob, _| job.detach(names);
         let (job, gone) = self.change(id, staff.by(), Action::Detach, take).await?;
         self.forget(&job, &gone).await;
         Ok(job)

@@ -41,7 +41,7 @@ pub fn capability_statement(endpoint: &Endpoint, software: &str, started: Timest
         },
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
-        "instantiates": ["http://hl7.org/fhir/us/ehi-api/CapabilityStatement/ehi-api"],
+        "implementationGuide": ["http://fhir.org/argonaut/ehi-api/ImplementationGuide/ehi.api"],
         "rest": [{
             "mode": "server",
             "security": {
@@ -106,7 +106,10 @@ pub fn operation_definition(
             repeated("authorization", "A kind of sensitive record that may leave. Instead of \
                 parts, valueCode may name the code alone.", &[
                 needed("code", &one_of(authorizations)),
-                optional("value", "string", "true or false; for 'genetic' and 'other' a text"),
+                optional("value", "string", "Whether they may leave; left out, they may. 'true' or \
+                    'false', as valueString or valueBoolean; for 'genetic' and 'other' a \
+                    valueString that says in words what may leave, where an empty one, 'false' \
+                    and a valueBoolean false mean none, and a valueBoolean true is refused"),
             ]),
         ],
     })
@@ -144,15 +147,19 @@ fn one_of(codes: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_operation_names_every_code_it_takes() {
-        let endpoint = Endpoint {
+    fn endpoint() -> Endpoint {
+        Endpoint {
             fhir: "https://ehi.example/fhir".to_owned(),
             authorize: String::new(),
             token: String::new(),
             introspect: String::new(),
             revoke: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_operation_names_every_code_it_takes() {
+        let endpoint = endpoint();
         let definition = operation_definition(&endpoint, &["labs", "visits"], &["hiv"]);
         let told =
             |number: usize| definition["parameter"][number]["part"][0]["documentation"].clone();
@@ -163,5 +170,13 @@ mod tests {
         let statement = capability_statement(&endpoint, "1", Timestamp::UNIX_EPOCH);
         let operation = &statement["rest"][0]["resource"][0]["operation"][0];
         assert_eq!(operation["definition"], definition["url"]);
+    }
+
+    #[test]
+    fn the_guide_is_named_by_its_canonical_url_and_nothing_that_it_has_not() {
+        let statement = capability_statement(&endpoint(), "1", Timestamp::UNIX_EPOCH);
+        let guide = "http://fhir.org/argonaut/ehi-api/ImplementationGuide/ehi.api";
+        assert_eq!(statement["implementationGuide"], json!([guide]));
+        assert!(statement["instantiates"].is_null());
     }
 }

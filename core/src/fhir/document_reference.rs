@@ -60,10 +60,10 @@ pub fn document_reference(
     let mut reference = json!({
         "resourceType": "DocumentReference",
         "id": document.id,
+        // Code and display are the profile's own; it names no system.
         "meta": {"tag": [{
-            "system": "http://terminology.hl7.org/CodeSystem/ehi-export",
             "code": "ehi-export",
-            "display": "Part of an EHI export",
+            "display": "generated as part of an ehi-export request",
         }]},
         "status": "current",
         "subject": {"reference": format!("Patient/{patient}")},

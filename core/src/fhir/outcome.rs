@@ -38,7 +38,7 @@ pub enum IssueCode {
     Transient,
 }
 
-/// An `OperationOutcome` with one issue.
+/// An `OperationOutcome`: one issue, and what else is good to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationOutcome {
     /// How bad it is.
@@ -47,6 +47,8 @@ pub struct OperationOutcome {
     pub code: IssueCode,
     /// What happened and what to do next, for a person.
     pub diagnostics: String,
+    /// What else is good to know: an informational issue each.
+    pub further: Vec<String>,
 }
 
 impl OperationOutcome {
@@ -56,6 +58,7 @@ impl OperationOutcome {
             severity: Severity::Error,
             code,
             diagnostics: diagnostics.into(),
+            further: Vec::new(),
         }
     }
 
@@ -65,18 +68,24 @@ impl OperationOutcome {
             severity: Severity::Information,
             code: IssueCode::Informational,
             diagnostics: diagnostics.into(),
+            further: Vec::new(),
         }
+    }
+
+    /// The same, and this is good to know as well.
+    #[must_use]
+    pub fn and(mut self, diagnostics: impl Into<String>) -> Self {
+        self.further.push(diagnostics.into());
+        self
     }
 
     /// The resource.
     pub fn to_json(&self) -> Value {
-        json!({
-            "resourceType": "OperationOutcome",
-            "issue": [{
-                "severity": self.severity,
-                "code": self.code,
-                "diagnostics": self.diagnostics,
-            }],
-        })
+        let issue = |severity: Severity, code: IssueCode, diagnostics: &str| json!({"severity": severity, "code": code, "diagnostics": diagnostics});
+        let first = issue(self.severity, self.code, &self.diagnostics);
+        let further = (self.further.iter())
+            .map(|text| issue(Severity::Information, IssueCode::Informational, text));
+        let issues: Vec<Value> = std::iter::once(first).chain(further).collect();
+        json!({"resourceType": "OperationOutcome", "issue": issues})
     }
 }

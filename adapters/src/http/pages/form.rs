@@ -12,9 +12,8 @@ use ehi_core::fhir::Period;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
-use url::Url;
 
-use super::{CSRF_FIELD, render};
+use super::{Back, CSRF_FIELD, render};
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -54,7 +53,7 @@ pub fn form(
     job: &ExportJob,
     client: Option<&Client>,
     cookie: &Secret,
-    return_url: Option<&Url>,
+    back: Option<&Back<'_>>,
 ) -> Response {
     let choices = job.choices();
     let part = |&key: &ParameterKey| {
@@ -72,10 +71,10 @@ pub fn form(
     };
     let (record, documents) = (ParameterKey::ALL.iter()).partition(|key| key.group() == 1);
     let (record, documents): (Vec<&ParameterKey>, Vec<&ParameterKey>) = (record, documents);
-    let action = match return_url {
-        Some(url) => {
+    let action = match back.and_then(|back| back.asked) {
+        Some(asked) => {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
-            query.append_pair("redirect", url.as_str());
+            query.append_pair("redirect", asked);
             format!("/jobs/{}?{}", job.id, query.finish())
         }
         None => format!("/jobs/{}", job.id),
@@ -101,7 +100,7 @@ pub fn form(
             })
             .collect(),
     };
-    render(&page, return_url)
+    render(&page, back.map(|back| &back.url))
 }
 
 /// The day of an instant, as a date field shows it.

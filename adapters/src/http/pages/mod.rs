@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use ehi_core::auth::{Client, Secret, csrf_token};
 use url::{Host, Url};
 
+use super::extract::Query;
 use super::headers::CROSS_ORIGIN_OPENER_POLICY;
 
 pub use disclosures::disclosures;
@@ -87,13 +88,38 @@ struct DonePage<'a> {
     csrf: String,
 }
 
+/// The way back to the app, once the form was sent.
+pub struct Back<'q> {
+    /// Where to.
+    pub url: Url,
+    /// The same as the app asked for it, if it did.
+    pub asked: Option<&'q str>,
+}
+
+impl<'q> Back<'q> {
+    /// What the app asks for, where that is one of its addresses; otherwise the one it registered
+    /// for all of its patients, if it did. Nothing else that is asked for counts.
+    pub fn of(client: Option<&Client>, query: &'q Query) -> Option<Self> {
+        let client = client?;
+        let asked = query.get("redirect").and_then(|asked| {
+            let url = client.return_url(asked)?;
+            let asked = Some(asked);
+            Some(Self { url, asked })
+        });
+        asked.or_else(|| {
+            let (url, asked) = (client.usual_return_url()?, None);
+            Some(Self { url, asked })
+        })
+    }
+}
+
 /// The page that says the choices were sent.
-pub fn done(client: Option<&Client>, cookie: &Secret, return_url: Option<&Url>) -> Response {
+pub fn done(client: Option<&Client>, cookie: &Secret, back: Option<&Back<'_>>) -> Response {
     let page = DonePage {
         csrf_field: CSRF_FIELD,
         csrf: csrf_token(cookie),
         app: client.map(|client| client.name.as_str()),
-        return_url: return_url.map(Url::as_str),
+        return_url: back.map(|back| back.url.as_str()),
     };
     render(&page, None)
 }

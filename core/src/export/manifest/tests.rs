@@ -80,7 +80,9 @@ fn each_attachment_is_one_document_reference() {
         assert_eq!(resource["status"], "current");
         assert_eq!(resource["subject"]["reference"], "Patient/p-1");
         assert_eq!(resource["description"], attachment.description);
-        assert_eq!(resource["meta"]["tag"][0]["code"], "ehi-export");
+        let tag =
+            json!({"code": "ehi-export", "display": "generated as part of an ehi-export request"});
+        assert_eq!(resource["meta"]["tag"], json!([tag]));
         let content = resource["content"].as_array().unwrap();
         assert_eq!(content.len(), 1);
         let url = job_url(&job, &format!("download/attachments/{}", attachment.title));

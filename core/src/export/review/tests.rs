@@ -146,6 +146,28 @@ async fn detaching_takes_the_named_files_away_and_ignores_others() {
 }
 
 #[tokio::test]
+async fn a_file_is_detached_as_its_link_names_it_unless_that_is_a_title() {
+    let summary = "discharge summary (2).pdf";
+    let titles = ["a b.pdf", "a%20b.pdf", summary];
+    for (names, left) in [
+        (&["discharge%20summary%20%282%29.pdf"][..], &titles[..2]),
+        (&["a%20b.pdf"], &["a b.pdf", summary]),
+        (&["a%2520b.pdf"], &["a b.pdf", summary]),
+        (&["a%20b.pdf", "a b.pdf"], &[summary]),
+        (&["discharge%2520summary%2520%25282%2529.pdf"], &titles),
+    ] {
+        let job = retrieved_with(&titles);
+        let service = House::of([job.clone()]).service();
+        let names: HashSet<&str> = names.iter().copied().collect();
+        let job = service.detach(&grace(), job.id, &names).await.unwrap();
+        let kept: Vec<&str> = (job.attachments().iter())
+            .map(|attachment| attachment.title.as_str())
+            .collect();
+        assert_eq!(kept, left, "without {names:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_detached_outside_review() {
     let titles = HashSet::from(["a.png"]);
     for job in [

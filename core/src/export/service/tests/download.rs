@@ -32,7 +32,7 @@ async fn an_approved_file_can_be_fetched_whole_and_in_parts() {
     assert_eq!(download.size, 3);
     assert_eq!(text(&service, &download, 0..3).await, "abc");
     assert_eq!(text(&service, &download, 1..2).await, "b");
-    assert_eq!(audit.actions(), [Action::Download]);
+    assert_eq!(audit.actions(), [Action::Download, Action::Download]);
     assert_eq!(audit.events()[0].actor, Actor::Client(client_id()));
 }
 
@@ -128,14 +128,50 @@ async fn an_attachment_keeps_its_name_and_type() {
 #[tokio::test]
 async fn without_an_audit_entry_nothing_is_fetched() {
     let job = approved_with(&["a.png"]);
-    let service = House::of([job.clone()]).without_audit().service();
-    for refused in [
+    let house = House::of([job.clone()]).without_audit();
+    let export = job.export().unwrap();
+    let path = job.file_path(export, &export.files[0]);
+    house.keep(&path, "abc").await;
+    let path = job.attachment_path(&job.attachments()[0]);
+    house.keep(&path, "abcd").await;
+    let service = house.service();
+    for download in [
         service.file(&access(), job.id, "Patient.ndjson").await,
         service.file(&access(), job.id, ATTACHMENTS_FILE).await,
         service.attachment(&access(), job.id, "a.png").await,
     ] {
-        assert!(matches!(refused, Err(UseCaseError::Unavailable(_))));
+        let download = download.unwrap();
+        for range in [0..1, 0..0] {
+            let refused = service.read(&download, range).await.map(drop);
+            assert!(
+                matches!(refused, Err(UseCaseError::Unavailable(_))),
+                "{download:?}"
+            );
+        }
     }
+}
+
+#[tokio::test]
+async fn a_file_is_downloaded_when_its_bytes_are_asked_for_and_not_before() {
+    let job = approved_with(&["a.png"]);
+    let house = House::of([job.clone()]);
+    let path = job.attachment_path(&job.attachments()[0]);
+    house.keep(&path, "abcd").await;
+    let audit = house.recorded.clone();
+    let service = house.service();
+    for name in ["Patient.ndjson", ATTACHMENTS_FILE] {
+        service.file(&access(), job.id, name).await.unwrap();
+    }
+    let download = service.attachment(&access(), job.id, "a.png").await;
+    assert_eq!(audit.actions(), []);
+    assert_eq!(text(&service, &download.unwrap(), 0..4).await, "abcd");
+    assert_eq!(audit.actions(), [Action::Download]);
+    let entry = &audit.events()[0];
+    assert_eq!(
+        (entry.job, entry.patient.as_ref()),
+        (Some(job.id), Some(&job.patient.id))
+    );
+    assert!(entry.file.is_some());
 }
 
 async fn announced(quirks: Vec<Quirk>) -> String {
@@ -227,13 +263,16 @@ async fn an_entity_tag_changes_with_the_content() {
 
 #[tokio::test]
 async fn a_file_that_vanished_is_not_found() {
-    let service = House::of([approved()]).service();
+    let house = House::of([approved()]);
+    let audit = house.recorded.clone();
+    let service = house.service();
     let download = (service
         .file(&access(), approved().id, "Patient.ndjson")
         .await)
         .unwrap();
     let read = service.read(&download, 0..3).await;
     assert!(matches!(read.map(drop), Err(UseCaseError::NotFound)));
+    assert_eq!(audit.actions(), [], "nothing left");
 }
 
 #[test]
