@@ -343,11 +343,14 @@ const PAGES: [&str; 7] = [
     "/admin/login/callback",
 ];
 
+/// Whether people look at what is there.
+pub fn is_page(path: &str) -> bool {
+    PAGES.contains(&path) || (path.starts_with("/jobs/") && path.ends_with("/customize"))
+}
+
 /// A failure in the shape that suits its path.
 pub fn by_path(path: &str, problem: Problem) -> Response {
-    let is_page =
-        PAGES.contains(&path) || (path.starts_with("/jobs/") && path.ends_with("/customize"));
-    if is_page {
+    if is_page(path) {
         Page(problem).into_response()
     } else if path.starts_with("/admin") || path.starts_with("/auth/") {
         Admin(problem).into_response()

@@ -58,6 +58,7 @@ pub fn router(app: App) -> Router {
 /// The whole server, and pages of your own: what all routes share, they share too.
 pub fn router_with(app: App, own: Router) -> Router {
     let app: Shared = Arc::new(app);
+    let readers = Arc::new(cors::Readers::new(&app));
     let rates = app.settings.rates;
     let counted = |quota| throttle::counted(&app, quota);
     let logins = counted(rates.logins_per_address);
@@ -97,8 +98,7 @@ pub fn router_with(app: App, own: Router) -> Router {
                 )),
         )
         .route("/auth/jwks.json", get(smart::jwks))
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(cors::any_origin(&app));
+        .method_not_allowed_fallback(error::wrong_method);
     // For servers, not for pages: no other origin may read the answer.
     let servers = Router::new()
         .route(
@@ -126,6 +126,7 @@ pub fn router_with(app: App, own: Router) -> Router {
         .layer(from_fn_with_state(app.clone(), refuse_large))
         .layer(from_fn(refuse_without_host))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(readers, cors::answer))
         .layer(map_response_with_state(app.clone(), headers::complete))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
@@ -292,5 +293,4 @@ fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))
-        .layer(cors::named_origins(app))
 }
