@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use reqwest::header::ACCEPT;
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::app::{App, progress_state};
@@ -151,6 +152,43 @@ async fn a_body_without_measure_is_413_before_it_is_read() {
     for path in ["/auth/token", "/admin/login", "/patient-login"] {
         let answer = raw(&server, &format!("POST {path} HTTP/1.1\r\n{form}"));
         assert!(answer.starts_with("HTTP/1.1 4"), "of {path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn below_auth_every_error_is_one_of_oauth() {
+    let server = Server::demo(&Records::small());
+    for (method, path, status) in [
+        (Method::GET, "/auth/token", 405),
+        (Method::GET, "/auth/revoke", 405),
+        (Method::GET, "/auth/introspect", 405),
+        (Method::POST, "/auth/jwks.json", 405),
+        (Method::PUT, "/auth/authorize", 405),
+        (Method::GET, "/auth/nonsense", 404),
+        (Method::POST, "/auth/token/", 404),
+    ] {
+        let answer = send(http().request(method, server.url(path))).await;
+        let answer = answer.expect_oauth(status, "invalid_request");
+        assert_eq!(
+            status == 405,
+            !answer.header("allow").is_empty(),
+            "{answer}"
+        );
+    }
+    for path in ["/auth/token", "/auth/revoke", "/auth/introspect"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+        let answer = raw(
+            &server,
+            &format!("{head}Content-Length: 1000000000\r\n\r\n"),
+        );
+        assert!(answer.starts_with("HTTP/1.1 413"), "of {path}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let error: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(error["error"], "invalid_request", "of {path}: {answer}");
+        assert!(
+            error["error_description"].is_string(),
+            "of {path}: {answer}"
+        );
     }
 }
 

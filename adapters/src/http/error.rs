@@ -1,4 +1,4 @@
-//! How failures are told: as OperationOutcome, as JSON of the admin API, or as a page.
+//! How failures are told: as OperationOutcome, as JSON of OAuth or of the admin API, or as a page.
 
 use std::time::Duration;
 
@@ -6,14 +6,16 @@ use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{DestinationTooLong, NotAdmin, SessionError, TokenError};
+use ehi_core::auth::{
+    DestinationTooLong, NotAdmin, OAuthError, OAuthErrorCode, SessionError, TokenError,
+};
 use ehi_core::export::{AttachError, Crowd, InvalidChoices, Status, UseCaseError};
 use ehi_core::fhir::{IssueCode, OperationOutcome};
 use ehi_core::ports::StoreError;
 use serde_json::json;
 
-use super::pages;
 use super::refusals::Refused;
+use super::{pages, smart};
 
 /// The media type of FHIR in JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -158,7 +160,8 @@ impl Problem {
     fn with_headers(&self, mut response: Response) -> Response {
         *response.status_mut() = self.status;
         if let Some(wait) = self.retry {
-            response.headers_mut().extend([Self::retry_after(wait)]);
+            let (name, value) = Self::retry_after(wait);
+            response.headers_mut().insert(name, value);
         }
         if let Some(refused) = &self.refused {
             response.extensions_mut().insert(Refused::clone(refused));
@@ -285,6 +288,10 @@ pub struct Fhir(pub Problem);
 #[derive(Debug)]
 pub struct Admin(pub Problem);
 
+/// A failure told as `{"error": code, "error_description": …}` (RFC 6749 section 5.2).
+#[derive(Debug)]
+pub struct OAuth(pub Problem);
+
 /// A failure told as a page.
 #[derive(Debug)]
 pub struct Page(pub Problem);
@@ -299,7 +306,7 @@ macro_rules! told_as {
     )*};
 }
 
-told_as!(Fhir Admin Page);
+told_as!(Fhir Admin OAuth Page);
 
 impl IntoResponse for Fhir {
     fn into_response(self) -> Response {
@@ -316,6 +323,19 @@ impl IntoResponse for Admin {
     fn into_response(self) -> Response {
         self.0
             .with_headers(Json(json!({"error": self.0.message})).into_response())
+    }
+}
+
+impl IntoResponse for OAuth {
+    fn into_response(self) -> Response {
+        let passes = self.0.status.is_server_error() || self.0.retry.is_some();
+        let code = if passes {
+            OAuthErrorCode::TemporarilyUnavailable
+        } else {
+            OAuthErrorCode::InvalidRequest
+        };
+        let error = OAuthError::new(code, self.0.message.as_str());
+        self.0.with_headers(smart::oauth_error(&error))
     }
 }
 
@@ -352,7 +372,9 @@ pub fn is_page(path: &str) -> bool {
 pub fn by_path(path: &str, problem: Problem) -> Response {
     if is_page(path) {
         Page(problem).into_response()
-    } else if path.starts_with("/admin") || path.starts_with("/auth/") {
+    } else if path.starts_with("/auth/") {
+        OAuth(problem).into_response()
+    } else if path.starts_with("/admin") {
         Admin(problem).into_response()
     } else {
         Fhir(problem).into_response()
@@ -398,6 +420,16 @@ mod tests {
         let response = Admin::from(NotAdmin).into_response();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(Problem::from(NotAdmin).message, "Only admins may do this.");
+    }
+
+    #[test]
+    fn below_auth_a_failure_is_one_of_oauth_and_says_once_when_to_come_again() {
+        let wait = Duration::from_secs(7);
+        let response = by_path("/auth/revoke", Problem::too_often(wait));
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let told = response.headers().get_all(RETRY_AFTER).iter();
+        assert_eq!(told.collect::<Vec<_>>(), ["7"]);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
     }
 
     #[test]

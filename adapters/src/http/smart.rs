@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Shared;
-use super::error::{Fhir, Problem};
+use super::error::{OAuth, Problem};
 use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
 use super::refusals::Refused;
-use super::throttle::{Throttle, token_refused};
+use super::throttle::Throttle;
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -61,7 +61,7 @@ pub async fn configuration(State(app): State<Shared>) -> Response {
 }
 
 /// `GET /auth/jwks.json`
-pub async fn jwks(State(app): State<Shared>) -> Result<Response, Fhir> {
+pub async fn jwks(State(app): State<Shared>) -> Result<Response, OAuth> {
     let jwks = app.authorization.jwks().await;
     let jwks =
         jwks.map_err(|error| Problem::from(ehi_core::auth::TokenError::Unavailable(error.into())))?;
@@ -76,7 +76,7 @@ pub async fn authorize(
     cookie: PatientCookie,
     query: Query,
     uri: axum::http::Uri,
-) -> Result<Response, Fhir> {
+) -> Result<Response, OAuth> {
     match app.authorization.read_request(query.pairs()).await {
         Err(AuthorizationError::Direct(error)) => {
             let mut response = oauth_error(&error);
@@ -187,7 +187,7 @@ pub async fn token(
     if let Some(client) = client
         && let Err(too_often) = throttle.clients.check(client, app.exports.now())
     {
-        return token_refused(too_often, Refused::naming(client.clone()));
+        return OAuth(too_often.problem(Refused::naming(client.clone()))).into_response();
     }
     let tokens = match TokenRequest::from_pairs(pairs(&asked.form)) {
         Ok(request) => {
