@@ -30,8 +30,29 @@ pub struct Problem {
     retry: Option<Duration>,
     /// Where a person can try again.
     again: Option<String>,
+    /// What is wrong with the access token that came along.
+    token: Option<BadToken>,
     /// Who was refused, where the audit log is to remember it.
     refused: Option<Box<Refused>>,
+}
+
+/// What is wrong with an access token (RFC 6750 section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadToken {
+    /// It opens nothing (any more).
+    Invalid,
+    /// It opens something else.
+    Scope,
+}
+
+impl BadToken {
+    /// As it is told in `WWW-Authenticate`.
+    fn challenge(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Invalid => "Bearer error=\"invalid_token\"",
+            Self::Scope => "Bearer error=\"insufficient_scope\"",
+        })
+    }
 }
 
 impl Problem {
@@ -42,6 +63,7 @@ impl Problem {
             message: message.into(),
             retry: None,
             again: None,
+            token: None,
             refused: None,
         }
     }
@@ -246,8 +268,14 @@ impl From<DestinationTooLong> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Invalid => Self::unauthorized(sentence(&error)),
-            TokenError::Scope => Self::forbidden(sentence(&error)),
+            TokenError::Invalid => Self {
+                token: Some(BadToken::Invalid),
+                ..Self::unauthorized(sentence(&error))
+            },
+            TokenError::Scope => Self {
+                token: Some(BadToken::Scope),
+                ..Self::forbidden(sentence(&error))
+            },
             TokenError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }
@@ -311,8 +339,12 @@ told_as!(Fhir Admin OAuth Page);
 impl IntoResponse for Fhir {
     fn into_response(self) -> Response {
         let mut response = outcome_response(self.0.status, &self.0.outcome());
-        if self.0.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer");
+        let challenge = match self.0.token {
+            Some(bad) => Some(bad.challenge()),
+            None => (self.0.status == StatusCode::UNAUTHORIZED)
+                .then(|| HeaderValue::from_static("Bearer")),
+        };
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         self.0.with_headers(response)
@@ -420,6 +452,32 @@ mod tests {
         let response = Admin::from(NotAdmin).into_response();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(Problem::from(NotAdmin).message, "Only admins may do this.");
+    }
+
+    #[test]
+    fn a_token_that_opens_nothing_is_told_apart_from_one_for_something_else_and_from_none() {
+        let challenge = |problem: Problem| {
+            let response = Fhir(problem).into_response();
+            let status = response.status().as_u16();
+            let told = response.headers().get(WWW_AUTHENTICATE);
+            (status, told.map(|told| told.to_str().unwrap().to_owned()))
+        };
+        for (problem, status, told) in [
+            (Problem::unauthorized("x"), 401, Some("Bearer")),
+            (
+                TokenError::Invalid.into(),
+                401,
+                Some("Bearer error=\"invalid_token\""),
+            ),
+            (
+                TokenError::Scope.into(),
+                403,
+                Some("Bearer error=\"insufficient_scope\""),
+            ),
+            (Problem::forbidden("x"), 403, None),
+        ] {
+            assert_eq!(challenge(problem), (status, told.map(str::to_owned)));
+        }
     }
 
     #[test]
