@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::error::{OAuth, Problem};
-use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
+use super::extract::{CameFrom, PatientCookie, Payload, pairs};
 use super::refusals::Refused;
 use super::throttle::Throttle;
 
@@ -74,10 +74,10 @@ pub async fn jwks(State(app): State<Shared>) -> Result<Response, OAuth> {
 pub async fn authorize(
     State(app): State<Shared>,
     cookie: PatientCookie,
-    query: Query,
     uri: axum::http::Uri,
 ) -> Result<Response, OAuth> {
-    match app.authorization.read_request(query.pairs()).await {
+    let query = uri.query().unwrap_or_default();
+    match app.authorization.read_request(query).await {
         Err(AuthorizationError::Direct(error)) => {
             let mut response = oauth_error(&error);
             if response.status() == StatusCode::UNAUTHORIZED {
@@ -92,10 +92,7 @@ pub async fn authorize(
                 Some(_) => "/authorize-app",
                 None => "/patient-login",
             };
-            Ok(redirect(&format!(
-                "{page}?{}",
-                uri.query().unwrap_or_default()
-            )))
+            Ok(redirect(&format!("{page}?{query}")))
         }
     }
 }
