@@ -319,7 +319,12 @@ impl AuthorizationServer {
             return Err(bad_grant(EARLIER_REGISTRATION));
         }
         let scopes = match scope {
-            Some(asked) => Scopes::requested(asked).intersection(&family.scopes),
+            Some(asked) => family.scopes.narrowed_to(asked).ok_or_else(|| {
+                OAuthError::new(
+                    OAuthErrorCode::InvalidScope,
+                    "scope asks for more than the patient authorized: leave it out to get the same again",
+                )
+            })?,
             None => family.scopes.clone(),
         };
         let scopes = scopes.intersection(&client.scopes);
