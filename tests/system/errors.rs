@@ -1,7 +1,7 @@
 //! Requests that make no sense get an answer that says so, in the shape the route speaks.
 
 use reqwest::Method;
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -153,6 +153,46 @@ async fn a_body_without_measure_is_413_before_it_is_read() {
         let answer = raw(&server, &format!("POST {path} HTTP/1.1\r\n{form}"));
         assert!(answer.starts_with("HTTP/1.1 4"), "of {path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_coded_body_is_refused_and_not_misread() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let job = app.kick_off("").await;
+    let post = |path: &str, coding: &str| {
+        app.request(Method::POST, &server.url(path))
+            .header(CONTENT_ENCODING, coding)
+            .header(CONTENT_TYPE, "application/json")
+            .body(choices::everything().to_string())
+    };
+    let choices = format!("/jobs/{}", job.id);
+    let kick_off = format!("/fhir/Patient/{ANNA}/$ehi-export");
+    for coding in ["gzip", "identity, br", "nonsense"] {
+        for path in [&choices, &kick_off] {
+            let answer = send(post(path, coding)).await.expect_outcome(415);
+            assert_eq!(answer.header("accept-encoding"), "identity", "of {answer}");
+        }
+        (send(post("/auth/token", coding)).await).expect_oauth(415, "invalid_request");
+        let answer = send(post("/admin/login", coding)).await.expect(415);
+        assert!(answer.json()["error"].is_string(), "of {answer}");
+        assert!(
+            send(post("/patient-login", coding))
+                .await
+                .expect(415)
+                .is_page()
+        );
+    }
+    assert_eq!(
+        progress_state(&app.status(&job).await),
+        "awaiting-input",
+        "nothing changed"
+    );
+    let nothing = app.request(Method::GET, &job.status_url);
+    send(nothing.header(CONTENT_ENCODING, "gzip"))
+        .await
+        .expect(202);
+    send(post(&choices, "Identity")).await.expect(200);
 }
 
 #[tokio::test]
