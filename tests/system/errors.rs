@@ -353,6 +353,23 @@ async fn metadata_comes_as_json_or_not_at_all() {
         ask(query, accept).await.expect(200);
     }
     for (query, accept) in [
+        ("?_format=JSON", "*/*"),
+        ("?_format=Application/FHIR%2BJSON", "*/*"),
+        ("", "APPLICATION/FHIR+JSON"),
+        ("", "Application/Json; charset=utf-8"),
+        ("", "application/xml;q=0, */*;q=0.1"),
+    ] {
+        ask(query, accept).await.expect(200);
+    }
+    let lines = http().get(server.url("/fhir/OperationDefinition/ehi-export"));
+    let lines = lines.header(ACCEPT, "text/html");
+    send(lines.header(ACCEPT, "application/fhir+json"))
+        .await
+        .expect(200);
+    for (query, accept) in [
+        ("", "application/fhir+json;q=0"),
+        ("", "application/fhir+json; Q=0.000, text/html"),
+        ("", "application/fhir+json;q=0, */*"),
         ("?_format=xml", "*/*"),
         ("?_format=application/fhir%2Bxml", "application/json"),
         ("?_format=text/turtle", "*/*"),
