@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::browser::{Answer, http, send};
 use crate::export::in_review;
 use crate::patients::{ANNA, Records};
+use crate::raw::raw;
 use crate::server::Server;
 use crate::staff::{PASSWORD, Staff, USER};
 
@@ -113,6 +114,56 @@ async fn any_app_may_talk_to_the_open_routes_but_without_cookies() {
                 "{exposed} of {answer}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_refused_there_any_app_may_read_why() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let job = app.kick_off("").await;
+    let told_to_be_large = |path: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: {FOREIGN}\r\n");
+        raw(
+            &server,
+            &format!("{head}Content-Length: 1000000000\r\n\r\na"),
+        )
+    };
+    for (method, path, status) in [
+        (Method::GET, "/fhir", 404),
+        (Method::GET, "/fhir/Patient/anna-1", 404),
+        (Method::GET, "/no-form/fhir/Patient/anna-1", 404),
+        (Method::GET, "/jobs", 404),
+        (Method::GET, &format!("/jobs/{}/zz", job.id), 404),
+        (Method::GET, &format!("/jobs/{}/status/", job.id), 404),
+        (Method::PATCH, &format!("/jobs/{}/status", job.id), 405),
+        (Method::GET, "/auth/token", 405),
+    ] {
+        let request = app.request(method, &server.url(path));
+        let answer = send(request.header("Origin", FOREIGN)).await.expect(status);
+        assert_eq!(may(&answer, FOREIGN), (true, false), "of {answer}");
+    }
+    for path in [
+        &format!("/fhir/Patient/{ANNA}/$ehi-export"),
+        &format!("/jobs/{}", job.id),
+        "/auth/token",
+    ] {
+        let answer = told_to_be_large(path);
+        assert!(answer.starts_with("HTTP/1.1 413"), "of {path}: {answer}");
+        let allowed = format!("access-control-allow-origin: {FOREIGN}\r\n");
+        assert!(answer.contains(&allowed), "of {path}: {answer}");
+    }
+    // What people look at is for no other page to read.
+    for path in [
+        &format!("/jobs/{}/customize", job.id),
+        "/auth/authorize",
+        "/auth/introspect",
+        "/nonsense",
+        "/fhirs",
+    ] {
+        let request = http().get(server.url(path)).header("Origin", FOREIGN);
+        let answer = send(request).await;
+        assert_eq!(may(&answer, FOREIGN), (false, false), "of {answer}");
     }
 }
 

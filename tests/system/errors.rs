@@ -1,7 +1,8 @@
 //! Requests that make no sense get an answer that says so, in the shape the route speaks.
 
 use reqwest::Method;
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::app::{App, progress_state};
@@ -155,6 +156,83 @@ async fn a_body_without_measure_is_413_before_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_coded_body_is_refused_and_not_misread() {
+    let server = Server::demo(&Records::small());
+    let app = App::connect(&server, ANNA).await;
+    let job = app.kick_off("").await;
+    let post = |path: &str, coding: &str| {
+        app.request(Method::POST, &server.url(path))
+            .header(CONTENT_ENCODING, coding)
+            .header(CONTENT_TYPE, "application/json")
+            .body(choices::everything().to_string())
+    };
+    let choices = format!("/jobs/{}", job.id);
+    let kick_off = format!("/fhir/Patient/{ANNA}/$ehi-export");
+    for coding in ["gzip", "identity, br", "nonsense"] {
+        for path in [&choices, &kick_off] {
+            let answer = send(post(path, coding)).await.expect_outcome(415);
+            assert_eq!(answer.header("accept-encoding"), "identity", "of {answer}");
+        }
+        (send(post("/auth/token", coding)).await).expect_oauth(415, "invalid_request");
+        let answer = send(post("/admin/login", coding)).await.expect(415);
+        assert!(answer.json()["error"].is_string(), "of {answer}");
+        assert!(
+            send(post("/patient-login", coding))
+                .await
+                .expect(415)
+                .is_page()
+        );
+    }
+    assert_eq!(
+        progress_state(&app.status(&job).await),
+        "awaiting-input",
+        "nothing changed"
+    );
+    let nothing = app.request(Method::GET, &job.status_url);
+    send(nothing.header(CONTENT_ENCODING, "gzip"))
+        .await
+        .expect(202);
+    send(post(&choices, "Identity")).await.expect(200);
+}
+
+#[tokio::test]
+async fn below_auth_every_error_is_one_of_oauth() {
+    let server = Server::demo(&Records::small());
+    for (method, path, status) in [
+        (Method::GET, "/auth/token", 405),
+        (Method::GET, "/auth/revoke", 405),
+        (Method::GET, "/auth/introspect", 405),
+        (Method::POST, "/auth/jwks.json", 405),
+        (Method::PUT, "/auth/authorize", 405),
+        (Method::GET, "/auth/nonsense", 404),
+        (Method::POST, "/auth/token/", 404),
+    ] {
+        let answer = send(http().request(method, server.url(path))).await;
+        let answer = answer.expect_oauth(status, "invalid_request");
+        assert_eq!(
+            status == 405,
+            !answer.header("allow").is_empty(),
+            "{answer}"
+        );
+    }
+    for path in ["/auth/token", "/auth/revoke", "/auth/introspect"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+        let answer = raw(
+            &server,
+            &format!("{head}Content-Length: 1000000000\r\n\r\n"),
+        );
+        assert!(answer.starts_with("HTTP/1.1 413"), "of {path}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let error: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(error["error"], "invalid_request", "of {path}: {answer}");
+        assert!(
+            error["error_description"].is_string(),
+            "of {path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_somebody_unknown_is_not_waited_for() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
@@ -275,6 +353,23 @@ async fn metadata_comes_as_json_or_not_at_all() {
         ask(query, accept).await.expect(200);
     }
     for (query, accept) in [
+        ("?_format=JSON", "*/*"),
+        ("?_format=Application/FHIR%2BJSON", "*/*"),
+        ("", "APPLICATION/FHIR+JSON"),
+        ("", "Application/Json; charset=utf-8"),
+        ("", "application/xml;q=0, */*;q=0.1"),
+    ] {
+        ask(query, accept).await.expect(200);
+    }
+    let lines = http().get(server.url("/fhir/OperationDefinition/ehi-export"));
+    let lines = lines.header(ACCEPT, "text/html");
+    send(lines.header(ACCEPT, "application/fhir+json"))
+        .await
+        .expect(200);
+    for (query, accept) in [
+        ("", "application/fhir+json;q=0"),
+        ("", "application/fhir+json; Q=0.000, text/html"),
+        ("", "application/fhir+json;q=0, */*"),
         ("?_format=xml", "*/*"),
         ("?_format=application/fhir%2Bxml", "application/json"),
         ("?_format=text/turtle", "*/*"),

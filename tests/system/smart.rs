@@ -265,6 +265,32 @@ async fn every_other_mistake_goes_back_to_the_app() {
 }
 
 #[tokio::test]
+async fn what_comes_twice_or_without_end_goes_back_to_the_app_at_once() {
+    let server = Server::demo(&Records::small());
+    let twice = |name: &str| {
+        let mut request = AuthorizeRequest::new(&server);
+        request.query.push((name.to_owned(), "2".to_owned()));
+        request
+    };
+    let told = async |request: &AuthorizeRequest| {
+        let location = back_to_app(&Browser::new().get(&request.url(&server)).await);
+        let error = param(&location, "error");
+        assert_eq!(error.as_deref(), Some("invalid_request"), "{location}");
+        param(&location, "state")
+    };
+    assert_eq!(told(&twice("state")).await, None, "neither is the app's");
+    let other = twice("scope");
+    assert_eq!(told(&other).await, Some(other.state.clone()));
+    for name in ["client_id", "redirect_uri"] {
+        let answer = Browser::new().get(&twice(name).url(&server)).await;
+        answer.expect_oauth(400, "invalid_request");
+    }
+    let long = "x".repeat(4_200);
+    let request = AuthorizeRequest::new(&server).with("state", &long);
+    assert_eq!(told(&request).await, Some(long));
+}
+
+#[tokio::test]
 async fn the_audience_may_be_any_mount_by_any_name_of_this_server() {
     let server = Server::demo(&Records::small());
     let mut audiences = PREFIXES

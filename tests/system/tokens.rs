@@ -269,7 +269,7 @@ async fn no_system_gets_a_token_without_proving_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_would_open_nothing_costs_the_app_nothing() {
+async fn a_refresh_for_more_than_was_granted_or_for_nothing_costs_the_app_nothing() {
     let server = Server::demo(&Records::small());
     let app = App::connect(&server, ANNA).await;
     let first = app.tokens["refresh_token"].as_str().unwrap();
@@ -280,9 +280,15 @@ async fn a_refresh_that_would_open_nothing_costs_the_app_nothing() {
             ("scope", scope),
         ]
     };
-    token(&server, &asked("launch/patient"))
-        .await
-        .expect_oauth(400, "invalid_scope");
+    for scope in [
+        "launch/patient",
+        "patient/$ehi-export online_access",
+        "patient/$ehi-export openid",
+    ] {
+        token(&server, &asked(scope))
+            .await
+            .expect_oauth(400, "invalid_scope");
+    }
     let narrowed = token(&server, &asked("patient/$ehi-export")).await;
     let narrowed = narrowed.expect(200).json();
     assert_eq!(narrowed["scope"], "patient/$ehi-export");

@@ -2,6 +2,7 @@
 //!
 //! Every origin may call with a token; only those that the configuration names may use cookies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -11,10 +12,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::error::{Admin, Problem, by_path};
+use super::error::{Admin, Problem, by_path, is_page};
 use super::refusals::Refused;
+use super::router::FHIR_MOUNTS;
 use super::{App, Shared};
 
 /// What an app needs to read of an answer.
@@ -29,8 +32,54 @@ const EXPOSED: [HeaderName; 8] = [
     header::CONTENT_RANGE,
 ];
 
+/// What other origins may read goes by the path alone, and holds for whatever is answered there:
+/// an app has to learn that it asked wrongly, too.
+#[derive(Debug, Clone)]
+pub struct Readers {
+    any: CorsLayer,
+    named: CorsLayer,
+}
+
+impl Readers {
+    /// Those whom the configuration lets in.
+    pub fn new(app: &App) -> Self {
+        Self {
+            any: any_origin(app),
+            named: named_origins(app),
+        }
+    }
+
+    fn of(&self, path: &str) -> Option<&CorsLayer> {
+        let below = |prefix: &&str| {
+            let rest = path.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_page(path) {
+            None
+        } else if FHIR_MOUNTS.iter().chain(&BY_TOKEN).any(below) {
+            Some(&self.any)
+        } else if below(&"/admin") {
+            Some(&self.named)
+        } else {
+            None
+        }
+    }
+}
+
+/// Where apps go besides FHIR.
+const BY_TOKEN: [&str; 4] = ["/auth/jwks.json", "/auth/revoke", "/auth/token", "/jobs"];
+
+/// Lets the pages of other origins read the answer, where they may.
+pub async fn answer(State(readers): State<Arc<Readers>>, request: Request, next: Next) -> Response {
+    let Some(cors) = readers.of(request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let Ok(response) = cors.layer(next).oneshot(request).await;
+    response
+}
+
 /// For routes that go by a token: any origin, and cookies for the named ones.
-pub fn any_origin(app: &App) -> CorsLayer {
+fn any_origin(app: &App) -> CorsLayer {
     let named = app.settings.allowed_origins.clone();
     shared()
         .allow_origin(AllowOrigin::mirror_request())
@@ -40,7 +89,7 @@ pub fn any_origin(app: &App) -> CorsLayer {
 }
 
 /// For routes that go by a cookie: the named origins alone.
-pub fn named_origins(app: &App) -> CorsLayer {
+fn named_origins(app: &App) -> CorsLayer {
     shared()
         .allow_origin(AllowOrigin::list(app.settings.allowed_origins.clone()))
         .allow_credentials(true)

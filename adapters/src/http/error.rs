@@ -1,4 +1,4 @@
-//! How failures are told: as OperationOutcome, as JSON of the admin API, or as a page.
+//! How failures are told: as OperationOutcome, as JSON of OAuth or of the admin API, or as a page.
 
 use std::time::Duration;
 
@@ -6,13 +6,15 @@ use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{DestinationTooLong, NotAdmin, SessionError, TokenError};
+use ehi_core::auth::{
+    DestinationTooLong, NotAdmin, OAuthError, OAuthErrorCode, SessionError, TokenError,
+};
 use ehi_core::export::{AttachError, Crowd, InvalidChoices, Status, UseCaseError};
 use ehi_core::fhir::{IssueCode, OperationOutcome};
 use ehi_core::ports::StoreError;
 
-use super::pages;
 use super::refusals::Refused;
+use super::{pages, smart};
 
 /// The media type of FHIR in JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -27,8 +29,29 @@ pub struct Problem {
     retry: Option<Duration>,
     /// Where a person can try again.
     again: Option<String>,
+    /// What is wrong with the access token that came along.
+    token: Option<BadToken>,
     /// Who was refused, where the audit log is to remember it.
     refused: Option<Box<Refused>>,
+}
+
+/// What is wrong with an access token (RFC 6750 section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadToken {
+    /// It opens nothing (any more).
+    Invalid,
+    /// It opens something else.
+    Scope,
+}
+
+impl BadToken {
+    /// As it is told in `WWW-Authenticate`.
+    fn challenge(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Invalid => "Bearer error=\"invalid_token\"",
+            Self::Scope => "Bearer error=\"insufficient_scope\"",
+        })
+    }
 }
 
 impl Problem {
@@ -39,6 +62,7 @@ impl Problem {
             message: message.into(),
             retry: None,
             again: None,
+            token: None,
             refused: None,
         }
     }
@@ -157,7 +181,8 @@ impl Problem {
     fn with_headers(&self, mut response: Response) -> Response {
         *response.status_mut() = self.status;
         if let Some(wait) = self.retry {
-            response.headers_mut().extend([Self::retry_after(wait)]);
+            let (name, value) = Self::retry_after(wait);
+            response.headers_mut().insert(name, value);
         }
         if let Some(refused) = &self.refused {
             response.extensions_mut().insert(Refused::clone(refused));
@@ -246,8 +271,14 @@ impl From<DestinationTooLong> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Invalid => Self::unauthorized(sentence(&error)),
-            TokenError::Scope => Self::forbidden(sentence(&error)),
+            TokenError::Invalid => Self {
+                token: Some(BadToken::Invalid),
+                ..Self::unauthorized(sentence(&error))
+            },
+            TokenError::Scope => Self {
+                token: Some(BadToken::Scope),
+                ..Self::forbidden(sentence(&error))
+            },
             TokenError::Unavailable(cause) => Self::unavailable(&*cause),
         }
     }
@@ -288,6 +319,10 @@ pub struct Fhir(pub Problem);
 #[derive(Debug)]
 pub struct Admin(pub Problem);
 
+/// A failure told as `{"error": code, "error_description": …}` (RFC 6749 section 5.2).
+#[derive(Debug)]
+pub struct OAuth(pub Problem);
+
 /// A failure told as a page.
 #[derive(Debug)]
 pub struct Page(pub Problem);
@@ -302,13 +337,17 @@ macro_rules! told_as {
     )*};
 }
 
-told_as!(Fhir Admin Page);
+told_as!(Fhir Admin OAuth Page);
 
 impl IntoResponse for Fhir {
     fn into_response(self) -> Response {
         let mut response = outcome_response(self.0.status, &self.0.outcome());
-        if self.0.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer");
+        let challenge = match self.0.token {
+            Some(bad) => Some(bad.challenge()),
+            None => (self.0.status == StatusCode::UNAUTHORIZED)
+                .then(|| HeaderValue::from_static("Bearer")),
+        };
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         self.0.with_headers(response)
@@ -320,6 +359,19 @@ impl IntoResponse for Admin {
         let mut told = self.0.outcome().to_json();
         told["error"] = self.0.message.as_str().into();
         self.0.with_headers(Json(told).into_response())
+    }
+}
+
+impl IntoResponse for OAuth {
+    fn into_response(self) -> Response {
+        let passes = self.0.status.is_server_error() || self.0.retry.is_some();
+        let code = if passes {
+            OAuthErrorCode::TemporarilyUnavailable
+        } else {
+            OAuthErrorCode::InvalidRequest
+        };
+        let error = OAuthError::new(code, self.0.message.as_str());
+        self.0.with_headers(smart::oauth_error(&error))
     }
 }
 
@@ -347,13 +399,18 @@ const PAGES: [&str; 7] = [
     "/admin/login/callback",
 ];
 
+/// Whether people look at what is there.
+pub fn is_page(path: &str) -> bool {
+    PAGES.contains(&path) || (path.starts_with("/jobs/") && path.ends_with("/customize"))
+}
+
 /// A failure in the shape that suits its path.
 pub fn by_path(path: &str, problem: Problem) -> Response {
-    let is_page =
-        PAGES.contains(&path) || (path.starts_with("/jobs/") && path.ends_with("/customize"));
-    if is_page {
+    if is_page(path) {
         Page(problem).into_response()
-    } else if path.starts_with("/admin") || path.starts_with("/auth/") {
+    } else if path.starts_with("/auth/") {
+        OAuth(problem).into_response()
+    } else if path.starts_with("/admin") {
         Admin(problem).into_response()
     } else {
         Fhir(problem).into_response()
@@ -399,6 +456,42 @@ mod tests {
         let response = Admin::from(NotAdmin).into_response();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(Problem::from(NotAdmin).message, "Only admins may do this.");
+    }
+
+    #[test]
+    fn a_token_that_opens_nothing_is_told_apart_from_one_for_something_else_and_from_none() {
+        let challenge = |problem: Problem| {
+            let response = Fhir(problem).into_response();
+            let status = response.status().as_u16();
+            let told = response.headers().get(WWW_AUTHENTICATE);
+            (status, told.map(|told| told.to_str().unwrap().to_owned()))
+        };
+        for (problem, status, told) in [
+            (Problem::unauthorized("x"), 401, Some("Bearer")),
+            (
+                TokenError::Invalid.into(),
+                401,
+                Some("Bearer error=\"invalid_token\""),
+            ),
+            (
+                TokenError::Scope.into(),
+                403,
+                Some("Bearer error=\"insufficient_scope\""),
+            ),
+            (Problem::forbidden("x"), 403, None),
+        ] {
+            assert_eq!(challenge(problem), (status, told.map(str::to_owned)));
+        }
+    }
+
+    #[test]
+    fn below_auth_a_failure_is_one_of_oauth_and_says_once_when_to_come_again() {
+        let wait = Duration::from_secs(7);
+        let response = by_path("/auth/revoke", Problem::too_often(wait));
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        let told = response.headers().get_all(RETRY_AFTER).iter();
+        assert_eq!(told.collect::<Vec<_>>(), ["7"]);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
     }
 
     #[test]

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE};
+use axum::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, HOST,
+    SET_COOKIE,
+};
 use axum::http::{HeaderValue, StatusCode, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::Response;
@@ -58,6 +62,7 @@ pub fn router(app: App) -> Router {
 /// The whole server, and pages of your own: what all routes share, they share too.
 pub fn router_with(app: App, own: Router) -> Router {
     let app: Shared = Arc::new(app);
+    let readers = Arc::new(cors::Readers::new(&app));
     let rates = app.settings.rates;
     let counted = |quota| throttle::counted(&app, quota);
     let logins = counted(rates.logins_per_address);
@@ -97,8 +102,7 @@ pub fn router_with(app: App, own: Router) -> Router {
                 )),
         )
         .route("/auth/jwks.json", get(smart::jwks))
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(cors::any_origin(&app));
+        .method_not_allowed_fallback(error::wrong_method);
     // For servers, not for pages: no other origin may read the answer.
     let servers = Router::new()
         .route(
@@ -124,8 +128,10 @@ pub fn router_with(app: App, own: Router) -> Router {
         .layer(Extension(Arc::new(Throttle::new(&rates))))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(app.clone(), refuse_large))
+        .layer(from_fn(refuse_coded))
         .layer(from_fn(refuse_without_host))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(readers, cors::answer))
         .layer(map_response_with_state(app.clone(), headers::complete))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
@@ -190,6 +196,30 @@ async fn refuse_large(State(app): State<Shared>, request: Request, next: Next) -
         return error::by_path(path, problem);
     }
     next.run(request).await
+}
+
+/// Refuses a body in a coding such as gzip: it would be read as what it is not. What is taken
+/// instead is in `Accept-Encoding` (RFC 9110 section 15.5.16).
+async fn refuse_coded(request: Request, next: Next) -> Response {
+    let plain = |codings: &HeaderValue| {
+        let mut codings = codings.as_bytes().split(|&byte| byte == b',');
+        codings.all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
+    };
+    let all_plain = request
+        .headers()
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(plain);
+    if all_plain || request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let message = "Send the body as it is: no Content-Encoding is taken here.";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let problem = Problem::new(status, IssueCode::NotSupported, message);
+    let mut response = error::by_path(request.uri().path(), problem);
+    let identity = HeaderValue::from_static("identity");
+    response.headers_mut().insert(ACCEPT_ENCODING, identity);
+    response
 }
 
 /// Refuses what does not say, once, to which host it goes (RFC 9112 section 3.2).
@@ -292,5 +322,4 @@ fn staff(app: &Shared, logins: &Counted) -> Router<Shared> {
                 .method_not_allowed_fallback(error::wrong_method),
         )
         .layer(from_fn_with_state(app.clone(), cors::guard_changes))
-        .layer(cors::named_origins(app))
 }

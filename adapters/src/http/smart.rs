@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Shared;
-use super::error::{Fhir, Problem};
-use super::extract::{CameFrom, PatientCookie, Payload, Query, pairs};
+use super::error::{OAuth, Problem};
+use super::extract::{CameFrom, PatientCookie, Payload, pairs};
 use super::refusals::Refused;
-use super::throttle::{Throttle, token_refused};
+use super::throttle::Throttle;
 
 /// `GET /fhir/.well-known/smart-configuration`
 pub async fn configuration(State(app): State<Shared>) -> Response {
@@ -61,7 +61,7 @@ pub async fn configuration(State(app): State<Shared>) -> Response {
 }
 
 /// `GET /auth/jwks.json`
-pub async fn jwks(State(app): State<Shared>) -> Result<Response, Fhir> {
+pub async fn jwks(State(app): State<Shared>) -> Result<Response, OAuth> {
     let jwks = app.authorization.jwks().await;
     let jwks =
         jwks.map_err(|error| Problem::from(ehi_core::auth::TokenError::Unavailable(error.into())))?;
@@ -74,10 +74,10 @@ pub async fn jwks(State(app): State<Shared>) -> Result<Response, Fhir> {
 pub async fn authorize(
     State(app): State<Shared>,
     cookie: PatientCookie,
-    query: Query,
     uri: axum::http::Uri,
-) -> Result<Response, Fhir> {
-    match app.authorization.read_request(query.pairs()).await {
+) -> Result<Response, OAuth> {
+    let query = uri.query().unwrap_or_default();
+    match app.authorization.read_request(query).await {
         Err(AuthorizationError::Direct(error)) => {
             let mut response = oauth_error(&error);
             if response.status() == StatusCode::UNAUTHORIZED {
@@ -92,10 +92,7 @@ pub async fn authorize(
                 Some(_) => "/authorize-app",
                 None => "/patient-login",
             };
-            Ok(redirect(&format!(
-                "{page}?{}",
-                uri.query().unwrap_or_default()
-            )))
+            Ok(redirect(&format!("{page}?{query}")))
         }
     }
 }
@@ -187,7 +184,7 @@ pub async fn token(
     if let Some(client) = client
         && let Err(too_often) = throttle.clients.check(client, app.exports.now())
     {
-        return token_refused(too_often, Refused::naming(client.clone()));
+        return OAuth(too_often.problem(Refused::naming(client.clone()))).into_response();
     }
     let tokens = match TokenRequest::from_pairs(pairs(&asked.form)) {
         Ok(request) => {

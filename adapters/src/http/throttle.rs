@@ -9,18 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use ehi_core::auth::{ClientId, Network, OAuthError, OAuthErrorCode};
+use axum::response::Response;
+use ehi_core::auth::{ClientId, Network};
 use ehi_core::export::JobId;
 use ehi_core::fhir::PatientId;
 use jiff::Timestamp;
 
+use super::Shared;
 use super::error::{Problem, by_path};
 use super::extract::ClientAddress;
 use super::refusals::{REMEMBERED, REMEMBERED_OF_ALL, Refused};
-use super::{Shared, smart};
 
 /// How often something may be done: so many times at once, and again so many each minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,21 +224,8 @@ pub async fn by_address(
     });
     match taken {
         Ok(()) => next.run(request).await,
-        Err(too_often) if request.uri().path() == "/auth/token" => {
-            token_refused(too_often, Refused::unknown())
-        }
         Err(too_often) => by_path(request.uri().path(), too_often.problem(Refused::unknown())),
     }
-}
-
-/// The token endpoint's way to say it: OAuth knows no better code.
-pub fn token_refused(TooOften(wait): TooOften, refused: Refused) -> Response {
-    let text = "There were too many token requests. Wait as long as Retry-After says";
-    let error = OAuthError::new(OAuthErrorCode::TemporarilyUnavailable, text);
-    let mut response = smart::oauth_error(&error);
-    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-    response.extensions_mut().insert(refused);
-    ([Problem::retry_after(wait)], response).into_response()
 }
 
 #[cfg(test)]

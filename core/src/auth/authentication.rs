@@ -66,7 +66,7 @@ impl ClientCredentials {
         authorization: Option<&str>,
         form: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, OAuthError> {
-        let form = parameters(form).map_err(|name| invalid(format!("'{name}' came twice")))?;
+        let form = parameters(form)?;
         let get = |name: &str| form.get(name).map(String::as_str);
         let named = client_id(&form)?;
         let assertion = get("client_assertion");

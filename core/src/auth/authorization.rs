@@ -1,6 +1,6 @@
 //! The authorization request: what an app asks a patient for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use url::Url;
 
-use super::{Client, Scope, Scopes};
+use super::token::required;
+use super::{Client, LoginAttempt, Scope, Scopes};
 
 /// An OAuth error as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -153,22 +154,72 @@ pub struct AuthorizationRequest {
 /// The parameters of a request as they came, each at most once.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// Reads parameters; the name of one that came twice is an error (RFC 6749 section 3.1).
+/// Reads parameters; one that came twice is an error (RFC 6749 section 3.1).
 pub(super) fn parameters<'a>(
     pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<Parameters, String> {
-    let mut parameters = Parameters::new();
+) -> Result<Parameters, OAuthError> {
+    let (once, twice) = once_and_twice(pairs);
+    twice.first().map_or(Ok(once), |name| Err(came_twice(name)))
+}
+
+/// Reads parameters into those that came once, and the names of the others.
+fn once_and_twice<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> (Parameters, BTreeSet<String>) {
+    let mut once = Parameters::new();
+    let mut twice = BTreeSet::new();
     for (name, value) in pairs {
         // An empty parameter is as good as none (RFC 6749 section 3.1).
-        if !value.is_empty()
-            && parameters
-                .insert(name.to_owned(), value.to_owned())
-                .is_some()
-        {
-            return Err(name.chars().take(40).collect());
+        if !value.is_empty() && once.insert(name.to_owned(), value.to_owned()).is_some() {
+            twice.insert(name.to_owned());
         }
     }
-    Ok(parameters)
+    once.retain(|name, _| !twice.contains(name));
+    (once, twice)
+}
+
+fn came_twice(name: &str) -> OAuthError {
+    // Whoever made the link made the name: only what may stand in a description is repeated
+    // (RFC 6749 section 4.1.2.1).
+    let speakable = |c: &char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    let name: String = name.chars().filter(speakable).take(40).collect();
+    OAuthError::new(
+        OAuthErrorCode::InvalidRequest,
+        format!("'{name}' came twice"),
+    )
+}
+
+/// The query of an authorization request.
+#[derive(Debug)]
+pub(super) struct AuthorizationQuery {
+    once: Parameters,
+    twice: BTreeSet<String>,
+    /// Bytes.
+    length: usize,
+}
+
+impl AuthorizationQuery {
+    pub(super) fn read(query: &str) -> Self {
+        let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+        let (once, twice) = once_and_twice(pairs.iter().map(|(name, value)| (&**name, &**value)));
+        Self {
+            once,
+            twice,
+            length: query.len(),
+        }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.once.get(name).map(String::as_str)
+    }
+
+    /// The parameter, where it says for sure who asks or where the answer goes.
+    pub(super) fn certain(&self, name: &str) -> Result<&str, OAuthError> {
+        if self.twice.contains(name) {
+            return Err(came_twice(name));
+        }
+        required(&self.once, name)
+    }
 }
 
 impl AuthorizationRequest {
@@ -176,21 +227,28 @@ impl AuthorizationRequest {
     pub(super) fn check(
         client: Client,
         redirect_uri: Url,
-        parameters: &Parameters,
+        query: &AuthorizationQuery,
         audience: &Audience,
         issuer: &str,
     ) -> Result<Self, AuthorizationError> {
-        let get = |name: &str| parameters.get(name).map(String::as_str);
+        let get = |name: &str| query.get(name);
         let state = get("state").map(str::to_owned);
-        let refuse = |code, description: &str| {
-            let error = OAuthError::new(code, description);
-            Err(AuthorizationError::Redirect(
-                error_url(&redirect_uri, &error, state.as_deref(), issuer),
-                error,
-            ))
+        let tell = |error: OAuthError| {
+            let url = error_url(&redirect_uri, &error, state.as_deref(), issuer);
+            Err(AuthorizationError::Redirect(url, error))
         };
+        let refuse = |code, description: &str| tell(OAuthError::new(code, description));
         let invalid = |description: &str| refuse(OAuthErrorCode::InvalidRequest, description);
 
+        if let Some(name) = query.twice.first() {
+            return tell(came_twice(name));
+        }
+        if query.length > LoginAttempt::LONGEST {
+            return invalid(&format!(
+                "the query is longer than {} bytes: send a shorter state",
+                LoginAttempt::LONGEST
+            ));
+        }
         if get("response_type") != Some("code") {
             return invalid("response_type has to be 'code'");
         }
@@ -325,6 +383,8 @@ mod tests {
                 .len(),
             2
         );
-        assert_eq!(parameters([("a", "1"), ("a", "1")]), Err("a".to_owned()));
+        let error = parameters([("a\"\nä", "1"), ("a\"\nä", "1"), ("b", "2")]).unwrap_err();
+        assert_eq!(error.error, OAuthErrorCode::InvalidRequest);
+        assert_eq!(error.error_description, "'a' came twice");
     }
 }

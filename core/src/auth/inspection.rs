@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::authorization::parameters;
 use super::service::{bad_client, bad_grant, by, down, unavailable};
-use super::token::{Claims, invalid, required};
+use super::token::{Claims, required};
 use super::{
     AuthorizationServer, Client, ClientAuthentication, ClientCredentials, ClientId, GrantId,
     Introspects, OAuthError, RefreshFamily, RegistrationId, Scope, Scopes, Secret, TokenError,
@@ -30,7 +30,7 @@ impl TokenToInspect {
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, OAuthError> {
-        let form = parameters(pairs).map_err(|name| invalid(format!("'{name}' came twice")))?;
+        let form = parameters(pairs)?;
         Ok(Self(required(&form, "token")?.to_owned()))
     }
 }

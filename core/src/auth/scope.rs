@@ -74,6 +74,15 @@ impl Scopes {
         text.split(' ').any(|scope| scope.starts_with(context))
     }
 
+    /// The scopes of a space-separated list; `None` where it asks for more than these (RFC 6749
+    /// section 6).
+    pub fn narrowed_to(&self, text: &str) -> Option<Self> {
+        let asked = text.split(' ').filter(|scope| !scope.is_empty());
+        asked
+            .map(|scope| Scope::parse(scope).filter(|scope| self.contains(*scope)))
+            .collect()
+    }
+
     /// Whether it holds the scope.
     pub fn contains(&self, scope: Scope) -> bool {
         self.0.contains(&scope)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use url::Url;
 use uuid::Uuid;
 
-use super::authorization::parameters;
+use super::authorization::AuthorizationQuery;
 use super::token::{Claims, PatientContext, invalid};
 use super::{
     Audience, AuthorizationError, AuthorizationRequest, Client, ClientAuthentication,
@@ -85,17 +85,16 @@ impl AuthorizationServer {
         Self { ports, settings }
     }
 
-    /// Reads an authorization request.
-    pub async fn read_request<'a>(
+    /// Reads an authorization request: the query of the URL it came by.
+    pub async fn read_request(
         &self,
-        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        query: &str,
     ) -> Result<AuthorizationRequest, AuthorizationError> {
-        let direct = |code, text: String| AuthorizationError::Direct(OAuthError::new(code, text));
-        let invalid = |text: String| direct(OAuthErrorCode::InvalidRequest, text);
-        let form = parameters(pairs).map_err(|name| invalid(format!("'{name}' came twice")))?;
-        let id = form
-            .get("client_id")
-            .ok_or_else(|| invalid("client_id is missing".into()))?;
+        let direct = |code, text: &str| AuthorizationError::Direct(OAuthError::new(code, text));
+        let query = AuthorizationQuery::read(query);
+        let id = query
+            .certain("client_id")
+            .map_err(AuthorizationError::Direct)?;
         let client = match ClientId::parse(id) {
             Some(id) => self.ports.clients.client(&id).await.map_err(|error| {
                 tracing::error!(
@@ -108,19 +107,21 @@ impl AuthorizationServer {
         };
         let client = client.ok_or_else(|| {
             let text = "client_id is not known here: register the app first";
-            direct(OAuthErrorCode::InvalidClient, text.into())
+            direct(OAuthErrorCode::InvalidClient, text)
         })?;
-        let asked = form.get("redirect_uri");
-        let asked = asked.ok_or_else(|| invalid("redirect_uri is missing".into()))?;
+        let asked = query
+            .certain("redirect_uri")
+            .map_err(AuthorizationError::Direct)?;
         let redirect_uri = client.redirect_uri(asked).ok_or_else(|| {
-            invalid(
-                "redirect_uri is not one the app registered; it has to match to the letter".into(),
+            direct(
+                OAuthErrorCode::InvalidRequest,
+                "redirect_uri is not one the app registered; it has to match to the letter",
             )
         })?;
         AuthorizationRequest::check(
             client,
             redirect_uri,
-            &form,
+            &query,
             &self.settings.audience,
             &self.settings.issuer,
         )
@@ -318,7 +319,12 @@ impl AuthorizationServer {
             return Err(bad_grant(EARLIER_REGISTRATION));
         }
         let scopes = match scope {
-            Some(asked) => Scopes::requested(asked).intersection(&family.scopes),
+            Some(asked) => family.scopes.narrowed_to(asked).ok_or_else(|| {
+                OAuthError::new(
+                    OAuthErrorCode::InvalidScope,
+                    "scope asks for more than the patient authorized: leave it out to get the same again",
+                )
+            })?,
             None => family.scopes.clone(),
         };
         let scopes = scopes.intersection(&client.scopes);

@@ -87,7 +87,7 @@ impl TokenRequest {
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, OAuthError> {
-        let form = parameters(pairs).map_err(|name| invalid(format!("'{name}' came twice")))?;
+        let form = parameters(pairs)?;
         match form.get("grant_type").map(String::as_str) {
             None => Err(invalid("grant_type is missing")),
             Some("authorization_code") => Ok(Self::AuthorizationCode {

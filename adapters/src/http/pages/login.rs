@@ -259,11 +259,10 @@ fn answer(form: &[(String, String)]) -> Option<PatientAnswer> {
 pub async fn consent(
     State(app): State<Shared>,
     cookie: PatientCookie,
-    query: Query,
     uri: Uri,
 ) -> Result<Response, Page> {
     let text = uri.query().unwrap_or_default();
-    let request = match read_request(&app, &query).await? {
+    let request = match read_request(&app, text).await? {
         Ok(request) => request,
         Err(elsewhere) => return Ok(elsewhere),
     };
@@ -287,18 +286,18 @@ pub async fn consent(
 /// `POST /authorize-app`
 pub async fn decide(
     State(app): State<Shared>,
-    query: Query,
     uri: Uri,
     PatientForm { cookie, fields }: PatientForm,
 ) -> Result<Response, Page> {
-    let request = match read_request(&app, &query).await? {
+    let query = uri.query().unwrap_or_default();
+    let request = match read_request(&app, query).await? {
         Ok(request) => request,
         Err(elsewhere) => return Ok(elsewhere),
     };
     let Some(session) = cookie.session(&app).await? else {
         // No redirect: browsers let a form's answer lead only where the page's policy says.
         let message = "You are not logged in any more. Please log in again.";
-        let way = login_url(uri.query().unwrap_or_default());
+        let way = login_url(query);
         return Err(Problem::unauthorized(message).again(way).into());
     };
     let to = match field(&fields, "decision") {
@@ -312,9 +311,9 @@ pub async fn decide(
 /// The authorization request in the query; what is wrong with it goes where it belongs.
 async fn read_request(
     app: &App,
-    query: &Query,
+    query: &str,
 ) -> Result<Result<AuthorizationRequest, Response>, Problem> {
-    match app.authorization.read_request(query.pairs()).await {
+    match app.authorization.read_request(query).await {
         Ok(request) => Ok(Ok(request)),
         Err(AuthorizationError::Redirect(url, _)) => Ok(Err(redirect(url.as_str()))),
         Err(AuthorizationError::Direct(error)) => Err(Problem::invalid(format!(

@@ -71,16 +71,22 @@ async fn a_refresh_token_is_replaced_by_the_next() {
 
 #[tokio::test]
 async fn a_refresh_can_ask_for_less_and_never_for_more() {
-    let all = "patient/$ehi-export system/$ehi-export online_access offline_access launch/patient";
+    let all = "patient/$ehi-export launch/patient offline_access";
     for (asked, granted) in [
         ("patient/$ehi-export", "patient/$ehi-export"),
-        ("patient/$ehi-export online_access", "patient/$ehi-export"),
-        (all, "patient/$ehi-export launch/patient offline_access"),
+        ("offline_access  launch/patient patient/$ehi-export", all),
     ] {
         let house = with_good_token(family());
         let response = refresh(house, Some(asked), itself()).await.unwrap();
         assert_eq!(response.scope, granted, "{asked}");
         assert_eq!(claims(&response)["scope"], granted, "{asked}");
+    }
+    // Nothing is used up: `rotate` is not expected.
+    for more in ["online_access", "system/$ehi-export", "openid", "x"] {
+        let asked = format!("{all} {more}");
+        let error = refresh(with_token(family()), Some(&asked), itself()).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.error, OAuthErrorCode::InvalidScope, "{asked}");
     }
 }
 

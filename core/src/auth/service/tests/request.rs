@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::auth::LoginAttempt;
 
 const GOOD: &[(&str, &str)] = &[
     ("response_type", "code"),
@@ -27,7 +28,12 @@ fn with(name: &'static str, value: Option<&'static str>) -> Pairs {
 }
 
 async fn read(pairs: Pairs) -> Result<AuthorizationRequest, AuthorizationError> {
-    House::new().server().read_request(pairs).await
+    House::new().server().read_request(&form(&pairs)).await
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(pairs).finish()
 }
 
 fn query(url: &Url) -> HashMap<String, String> {
@@ -179,13 +185,25 @@ async fn the_app_is_checked_before_everything_else() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_comes_twice_is_answered_directly() {
-    for &(name, value) in GOOD {
-        let mut pairs = GOOD.to_vec();
+async fn a_parameter_that_comes_twice_is_told_to_the_app_unless_it_says_who_or_where_that_is() {
+    for &(name, value) in GOOD.iter().chain(&[("nonce", "1")]) {
+        let mut pairs = with(name, Some(value));
         pairs.push((name, value));
         let refused = read(pairs).await.unwrap_err();
-        let AuthorizationError::Direct(error) = refused else {
-            panic!("{name}: {refused:?}")
+        let error = match (name, refused) {
+            ("client_id" | "redirect_uri", AuthorizationError::Direct(error)) => error,
+            ("client_id" | "redirect_uri", AuthorizationError::Redirect(url, _)) => {
+                panic!("{name}: sent to {url}")
+            }
+            (_, AuthorizationError::Redirect(url, error)) => {
+                let told = query(&url);
+                assert_eq!(told["error"], "invalid_request", "{name}");
+                // Of two states neither is the app's for sure.
+                let state = told.get("state").map(String::as_str);
+                assert_eq!(state, (name != "state").then_some("s p&ce=1"), "{name}");
+                error
+            }
+            (_, refused @ AuthorizationError::Direct(_)) => panic!("{name}: {refused:?}"),
         };
         assert_eq!(error.error, OAuthErrorCode::InvalidRequest);
         assert!(error.error_description.contains(name), "{error:?}");
@@ -193,15 +211,34 @@ async fn a_parameter_that_comes_twice_is_answered_directly() {
 }
 
 #[tokio::test]
+async fn a_request_too_long_to_log_in_by_is_told_to_the_app_with_its_state() {
+    let of_length = |length: usize| {
+        let query = form(&with("state", Some("")));
+        format!("{query}&state={}", "x".repeat(length - query.len() - 7))
+    };
+    let house = House::new().server();
+    let fits = of_length(LoginAttempt::LONGEST);
+    assert_eq!(fits.len(), LoginAttempt::LONGEST);
+    assert!(house.read_request(&fits).await.is_ok());
+    let long = of_length(LoginAttempt::LONGEST + 1);
+    let refused = house.read_request(&long).await;
+    let Err(AuthorizationError::Redirect(url, error)) = refused else {
+        panic!("not told to the app")
+    };
+    assert_eq!(error.error, OAuthErrorCode::InvalidRequest);
+    assert!(query(&url)["state"].len() > 3_000);
+}
+
+#[tokio::test]
 async fn a_client_gets_no_scope_it_is_not_registered_for() {
     let mut house = House::new();
     house.registered.scopes = scopes("patient/$ehi-export");
-    let request = house.server().read_request(GOOD.to_vec()).await.unwrap();
+    let request = house.server().read_request(&form(GOOD)).await.unwrap();
     assert_eq!(request.scopes, scopes("patient/$ehi-export"));
 
     let mut house = House::new();
     house.registered.scopes = scopes("system/$ehi-export offline_access");
-    let refused = house.server().read_request(GOOD.to_vec()).await;
+    let refused = house.server().read_request(&form(GOOD)).await;
     let Err(AuthorizationError::Redirect(_, error)) = refused else {
         panic!("{refused:?}")
     };
@@ -226,7 +263,7 @@ async fn a_patient_cannot_give_away_the_whole_system() {
 async fn clients_that_cannot_be_looked_up_are_told_as_a_passing_trouble() {
     let mut house = House::new();
     (house.clients.expect_client()).returning(|_| Err(StoreError::unavailable("10.0.0.7 refused")));
-    let refused = house.server().read_request(GOOD.to_vec()).await;
+    let refused = house.server().read_request(&form(GOOD)).await;
     let Err(AuthorizationError::Direct(error)) = refused else {
         panic!("{refused:?}")
     };
@@ -244,7 +281,7 @@ async fn consent_gives_the_app_a_code_for_exactly_what_was_asked() {
     });
     let audit = house.recorded.clone();
     let server = house.server();
-    let request = server.read_request(GOOD.to_vec()).await.unwrap();
+    let request = server.read_request(&form(GOOD)).await.unwrap();
     let url = server.consent(&request, &session()).await.unwrap();
     assert!(url.as_str().starts_with(CALLBACK), "{url}");
     let answer = query(&url);
@@ -280,7 +317,7 @@ async fn without_an_audit_entry_there_is_no_code() {
     let mut house = House::new().without_audit();
     house.grants.expect_insert_code().never();
     let server = house.server();
-    let request = server.read_request(GOOD.to_vec()).await.unwrap();
+    let request = server.read_request(&form(GOOD)).await.unwrap();
     assert!(server.consent(&request, &session()).await.is_err());
     assert!(server.refuse(&request, &session()).await.is_err());
 }
@@ -290,7 +327,7 @@ async fn a_patient_who_says_no_sends_the_app_a_no() {
     let house = House::new();
     let audit = house.recorded.clone();
     let server = house.server();
-    let request = server.read_request(GOOD.to_vec()).await.unwrap();
+    let request = server.read_request(&form(GOOD)).await.unwrap();
     let url = server.refuse(&request, &session()).await.unwrap();
     let answer = query(&url);
     assert_eq!(
