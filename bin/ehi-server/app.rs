@@ -167,7 +167,7 @@ impl Stores {
                 database: None,
                 audit: logged(audit_folder(&data.join(AUDIT))?),
             },
-            Storage::Database(url) => Self::of(url.open().await?),
+            Storage::Database(place) => Self::of(place.open().await?),
         })
     }
 

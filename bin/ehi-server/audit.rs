@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::Failure;
 use crate::app::AUDIT;
 use crate::config::Config;
-use crate::database::{self, DatabaseUrl};
+use crate::database::{self, DatabasePlace, DatabaseUrl};
 use crate::log::say;
 
 /// What to do with the audit log.
@@ -91,7 +91,7 @@ pub async fn run(arguments: AuditArguments) -> Result<(), Failure> {
 async fn open(arguments: &AuditArguments) -> Result<Arc<dyn AuditLog>, Failure> {
     let Server { config, data } = &arguments.server;
     match (&arguments.database, config, data) {
-        (Some(url), ..) => in_database(url).await,
+        (Some(url), ..) => in_database(&url.clone().into()).await,
         (None, Some(config), _) => in_database(&Config::read(config)?.database()).await,
         (None, None, Some(data)) => below(data).await,
         (None, None, None) => Err(Failure::new("name the server with --config or --data")),
@@ -107,7 +107,7 @@ async fn below(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
                 .map_err(|error| Failure::because(folder.display().to_string(), error))?;
             Ok(Arc::new(log))
         }
-        (false, true) => in_database(&DatabaseUrl::below(data)).await,
+        (false, true) => in_database(&DatabaseUrl::below(data).into()).await,
         (true, true) => Err(Failure::new(format!(
             "{} holds two logs: that of a demo in '{AUDIT}', and that of a server, which --config names",
             data.display()
@@ -119,8 +119,8 @@ async fn below(data: &Path) -> Result<Arc<dyn AuditLog>, Failure> {
     }
 }
 
-async fn in_database(url: &DatabaseUrl) -> Result<Arc<dyn AuditLog>, Failure> {
-    let database = url.open_for(Opening::AsItIs).await?;
+async fn in_database(place: &DatabasePlace) -> Result<Arc<dyn AuditLog>, Failure> {
+    let database = place.open_for(Opening::AsItIs).await?;
     Ok(Arc::new(SqlAudit::new(&database)))
 }
 

@@ -22,7 +22,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::app::Times;
-use crate::database::DatabaseUrl;
+use crate::database::{DatabasePlace, DatabaseUrl, PoolSize};
 use crate::edge::{LimitsConfig, ProxiesConfig, RequestLimits, TlsConfig, edge};
 use crate::files::{FilesPlace, FilesUrl};
 use crate::keys::{KeyPlace, KeysConfig};
@@ -42,6 +42,9 @@ pub struct Config {
     /// file below `data` unless given.
     #[serde(default)]
     pub database: Option<DatabaseUrl>,
+    /// How many connections to it this process holds at most.
+    #[serde(default)]
+    pub database_connections: PoolSize,
     /// Where files go: a folder, or `s3://bucket/folder?…`; `files` below `data` unless given.
     #[serde(default)]
     pub files: Option<FilesUrl>,
@@ -250,8 +253,12 @@ impl Config {
     }
 
     /// Where jobs, grants, sessions and the audit log are kept.
-    pub fn database(&self) -> DatabaseUrl {
-        (self.database.clone()).unwrap_or_else(|| DatabaseUrl::below(&self.data))
+    pub fn database(&self) -> DatabasePlace {
+        let url = self.database.clone();
+        DatabasePlace {
+            url: url.unwrap_or_else(|| DatabaseUrl::below(&self.data)),
+            connections: self.database_connections,
+        }
     }
 
     /// Where files go.
@@ -475,6 +482,17 @@ mod tests {
         assert_eq!(attempts(""), WorkerSettings::default().patience.attempts);
         assert_eq!(attempts("attempts = 9\n"), 9);
         assert!(told(&format!("attempts = 0\n{WHOLE}")).contains("attempts"));
+    }
+
+    #[test]
+    fn the_file_says_how_many_connections_to_the_database_there_are() {
+        let read = |text: &str| Config::parse(&format!("{text}{WHOLE}"));
+        let connections = |text| read(text).unwrap().database().connections;
+        assert_eq!(connections(""), PoolSize::default());
+        let twenty = PoolSize::try_from(20).unwrap();
+        assert_eq!(connections("database_connections = 20\n"), twenty);
+        let told = told(&format!("database_connections = 1\n{WHOLE}"));
+        assert!(told.contains("from 2 to 1000"), "{told}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Storage {
     /// In memory, and the audit log in a folder below the data: for demonstrations.
     Memory,
     /// In a database, the audit log too.
-    Database(DatabaseUrl),
+    Database(DatabasePlace),
 }
 
 /// Where a database is: `sqlite:FILE` or `postgres://…`. Its password does not show, so what is
@@ -37,7 +37,54 @@ impl DatabaseUrl {
             .replace('#', "%23");
         Self(format!("sqlite:{path}").into())
     }
+}
 
+/// How many connections to the database a process holds at most, besides the one that listens for
+/// changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct PoolSize(u32);
+
+impl Default for PoolSize {
+    fn default() -> Self {
+        Self(DatabaseLimits::default().connections)
+    }
+}
+
+/// With one connection everything waits for everything else; more than the most are no use to
+/// anybody, and PostgreSQL gives out a hundred unless told otherwise.
+#[derive(Debug, thiserror::Error)]
+#[error("database_connections has to be from 2 to 1000")]
+pub struct BadPoolSize;
+
+impl TryFrom<u32> for PoolSize {
+    type Error = BadPoolSize;
+
+    fn try_from(connections: u32) -> Result<Self, BadPoolSize> {
+        let sensible = (2..=1_000).contains(&connections);
+        sensible.then_some(Self(connections)).ok_or(BadPoolSize)
+    }
+}
+
+/// Which database, and how much of it one process may take.
+#[derive(Debug, Clone)]
+pub struct DatabasePlace {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// Connections at a time.
+    pub connections: PoolSize,
+}
+
+impl From<DatabaseUrl> for DatabasePlace {
+    fn from(url: DatabaseUrl) -> Self {
+        Self {
+            url,
+            connections: PoolSize::default(),
+        }
+    }
+}
+
+impl DatabasePlace {
     /// Connects, and brings the tables up to this version.
     pub async fn open(&self) -> Result<Database, Failure> {
         self.open_for(Opening::Migrate).await
@@ -46,15 +93,21 @@ impl DatabaseUrl {
     /// Connects, and does no more to the tables than this.
     pub async fn open_for(&self, opening: Opening) -> Result<Database, Failure> {
         let unusable = |error| Failure::because("the database cannot be used", error);
-        let url = self.0.expose_secret();
+        let url = self.url.0.expose_secret();
         let makes = matches!(opening, Opening::Migrate | Opening::Make);
         if !makes && !Database::is_there(url).map_err(unusable)? {
             return Err(Failure::new(
                 "the database is not there: no server has made it yet, or it is another file. 'ehi-server migrate' makes it",
             ));
         }
-        let limits = DatabaseLimits::default();
-        (Database::open_for(opening, url, limits).await).map_err(unusable)
+        (Database::open_for(opening, url, self.limits()).await).map_err(unusable)
+    }
+
+    fn limits(&self) -> DatabaseLimits {
+        DatabaseLimits {
+            connections: self.connections.0,
+            ..DatabaseLimits::default()
+        }
     }
 }
 
@@ -110,9 +163,25 @@ mod tests {
             "postgres://u:hunter2@db:x/y",
         ] {
             let url = DatabaseUrl::from(bad.to_owned());
-            let told = url.open().await.unwrap_err();
+            let told = DatabasePlace::from(url.clone()).open().await.unwrap_err();
             let told = format!("{told} {:?} {url:?}", told.cause);
             assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_process_holds_as_many_connections_as_it_is_told_and_two_at_least() {
+        let place = DatabasePlace::from(DatabaseUrl::from("sqlite:ehi.db".to_owned()));
+        assert_eq!(place.limits(), DatabaseLimits::default());
+        for connections in [2, 1_000] {
+            let told = DatabasePlace {
+                connections: connections.try_into().unwrap(),
+                ..place.clone()
+            };
+            assert_eq!(told.limits().connections, connections);
+        }
+        for wrong in [0, 1, 1_001] {
+            assert!(PoolSize::try_from(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -120,7 +189,8 @@ mod tests {
     async fn any_name_of_a_data_folder_will_do() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("90% of #1? ä");
-        DatabaseUrl::below(&data).open().await.unwrap();
+        let place = DatabasePlace::from(DatabaseUrl::below(&data));
+        place.open().await.unwrap();
         assert!(data.join(FILE).is_file());
     }
 }

@@ -94,7 +94,7 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
         data: &data,
         storage: arguments
             .database
-            .map_or(Storage::Memory, Storage::Database),
+            .map_or(Storage::Memory, |url| Storage::Database(url.into())),
         files: FilesPlace::read(arguments.files.as_ref(), &data)?,
         workers: arguments.workers,
         origins: &origins,
