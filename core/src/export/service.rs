@@ -8,7 +8,7 @@ use url::Url;
 use super::download::{Downloads, HandedOut};
 use super::links::Links;
 use super::review::UploadLimits;
-use super::sweep::Clean;
+use super::sweep::Memory;
 use super::{
     Attachment, Choices, Crowd, ExportJob, Interaction, JobId, Kickoff, Lifetimes, NotApplicable,
     OpenLimits, Requester, Review, Rules,
@@ -62,7 +62,7 @@ pub struct ExportService {
     pub(super) ports: ExportPorts,
     pub(super) settings: ExportSettings,
     pub(super) handed_out: Arc<HandedOut>,
-    pub(super) clean: Arc<Clean>,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// Why a use case did not happen. Nothing was changed.
@@ -159,7 +159,7 @@ impl ExportService {
             ports,
             settings,
             handed_out: Arc::default(),
-            clean: Arc::default(),
+            memory: Arc::default(),
         }
     }
 
