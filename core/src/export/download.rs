@@ -309,6 +309,10 @@ impl ExportService {
         match &download.content {
             Content::Stored(path) => {
                 let bytes = self.ports.files.read(path, range).await?;
+                if bytes.is_none() {
+                    // As after a restore, of what was removed between the two copies.
+                    tracing::error!(file = %path, "a file that the database names is not there");
+                }
                 bytes.ok_or(UseCaseError::NotFound)
             }
             Content::Made(bytes) => {
