@@ -80,7 +80,7 @@ async fn is_whole(deployment: &Deployment) -> bool {
 }
 
 #[track_caller]
-fn assert_unknown(refused: Result<(), DeploymentError>) {
+fn assert_unknown(refused: &Result<(), DeploymentError>) {
     assert!(
         matches!(refused, Err(DeploymentError::Unknown)),
         "{refused:?}"
@@ -115,7 +115,7 @@ async fn an_empty_place_is_not_that_of_a_database_that_has_one() {
     // too, and whatever it would call itself.
     let elsewhere = files();
     for _ in 0..2 {
-        assert_unknown(database.beside(&elsewhere, 2).join().await);
+        assert_unknown(&database.beside(&elsewhere, 2).join().await);
         assert_eq!(elsewhere.count(), 0);
     }
     database.beside(&here, 2).join().await.unwrap();
@@ -143,7 +143,7 @@ async fn an_empty_place_is_not_that_of_an_older_version_that_has_exports() {
         });
         let joined = database.with(jobs, &files, 1).join().await;
         if refused {
-            assert_unknown(joined);
+            assert_unknown(&joined);
         } else {
             joined.unwrap();
         }
@@ -172,7 +172,7 @@ async fn of_two_that_begin_at_once_both_stay_where_they_share_a_place_and_one_wh
             keep(&here, &claim(id(2)).child("claim")).await;
             first.join().await.unwrap();
         } else {
-            assert_unknown(first.join().await);
+            assert_unknown(&first.join().await);
             assert_eq!(here.count(), 0, "it takes its claim back");
         }
         other.join().await.unwrap();
@@ -198,8 +198,8 @@ async fn files_of_an_older_version_belong_to_the_jobs_that_have_one_of_them() {
     let there = [0, 1, 2, 3, 4].map(|number| another(approved(), number));
     let files = files_of(&there).await;
     let stranger = Database::of([another(approved(), 9)]);
-    assert_unknown(stranger.beside(&files, 1).join().await);
-    assert_unknown(stranger.named(1).beside(&files, 1).join().await);
+    assert_unknown(&stranger.beside(&files, 1).join().await);
+    assert_unknown(&stranger.named(1).beside(&files, 1).join().await);
     let owner = Database::of([another(approved(), 3)]);
     owner.beside(&files, 2).join().await.unwrap();
     assert!(is_whole(&owner.beside(&files, 2)).await);
@@ -217,7 +217,7 @@ async fn a_job_that_cannot_be_read_keeps_nobody_from_starting() {
 #[tokio::test]
 async fn whoever_adopts_files_has_them_and_those_that_nobody_knows_go() {
     let (known, unknown) = (approved(), [1, 2].map(|number| another(approved(), number)));
-    let files = files_of(&[&unknown[..], &[known.clone()]].concat()).await;
+    let files = files_of(&[&unknown[..], std::slice::from_ref(&known)].concat()).await;
     let (first, second) = (Database::default(), Database::of([known]));
     assert_eq!(first.beside(&files, 1).adopt().await.unwrap(), 3);
     assert_eq!(second.beside(&files, 2).adopt().await.unwrap(), 2);

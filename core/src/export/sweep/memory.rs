@@ -72,9 +72,8 @@ impl Memory {
         for id in gone {
             match known.get(&id) {
                 Some(since) if later(*since, SETTLED) <= now => settled.push(id),
-                Some(_) => {}
                 None if known.len() < REMEMBERED => drop(known.insert(id, now)),
-                None => {}
+                Some(_) | None => {}
             }
         }
         settled
