@@ -43,10 +43,11 @@ pub struct DemoArguments {
     /// The folder to keep made-up patients, files and keys in; a temporary one unless it is given
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Keep jobs, tokens and sessions here (`sqlite:FILE` or `postgres://…`) instead of in memory;
-    /// with --data and --port a demo goes on where it ended
+    /// Keep jobs, tokens and sessions here (`sqlite:FILE` or `postgres://…`) instead of in memory:
+    /// with --data, which it needs, and --port a demo goes on where it ended
     // Not by the environment: that may name a real one.
-    #[arg(long)]
+    // Jobs that outlive the demo need files that do.
+    #[arg(long, requires = "data")]
     database: Option<DatabaseUrl>,
     /// Keep files here, a folder or `s3://bucket/folder?…`, instead of with the data
     // Not by the environment either.

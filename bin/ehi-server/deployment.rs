@@ -29,10 +29,11 @@ pub(crate) async fn join(deployment: &Deployment) -> Result<(), Failure> {
         DeploymentError::OfOthers | DeploymentError::Unknown => Failure::because(
             "database and files do not belong together, and were left as they are. Look at both: \
              the one that is not meant is named by mistake (database, EHI_DATABASE, --database; \
-             files, EHI_FILES, --files), or not restored yet. Jobs in memory are gone when their \
-             server ends, so they need an empty place for files. Where the two do belong \
-             together, 'ehi-server adopt-files --config FILE' says so: files of exports that the \
-             database does not know are deleted then",
+             files, EHI_FILES, --files), or not mounted or restored yet. Every server and worker \
+             of a database needs the same place for files. Jobs in memory are gone when their \
+             server ends, so they need an empty one. Where the two do belong together, \
+             'ehi-server adopt-files --config FILE' says so: files of exports that the database \
+             does not know are deleted then",
             error,
         ),
         DeploymentError::Jobs(_) | DeploymentError::Files(_) => cannot_tell(error),
@@ -48,10 +49,18 @@ pub async fn adopt(arguments: AdoptArguments) -> Result<(), Failure> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let files = config.files()?;
     let deployment = stores.deployment(&files, &clock, &entropy).await?;
-    deployment.adopt().await.map_err(cannot_tell)?;
-    say(
-        "The files belong to the database now. The server's next sweep deletes those of exports that the database does not know.",
-    );
+    let unknown = deployment.adopt().await.map_err(cannot_tell)?;
+    say("The files belong to the database now.");
+    say(&match unknown {
+        0 => "It knows every export that has files there: none is deleted.".to_owned(),
+        1 => {
+            "It does not know 1 export that has files there: the server's next sweep deletes them."
+                .to_owned()
+        }
+        more => format!(
+            "It does not know {more} exports that have files there: the server's next sweep deletes them."
+        ),
+    });
     Ok(())
 }
 

@@ -28,7 +28,8 @@ enum Command {
     Migrate(database::Configured),
     /// Copy the database while the server runs: the first part of a backup
     Backup(backup::BackupArguments),
-    /// Say that the files belong to the database, where the server does not believe it
+    /// Say that the files belong to the database, where the server does not believe it, and that
+    /// those of exports it does not know may go
     AdoptFiles(deployment::AdoptArguments),
     /// Write made-up patients' records as FHIR Bundles
     Sample(sample::SampleArguments),

@@ -14,6 +14,7 @@ use crate::patients::{ANNA, ByKey, anna, read_bundle};
 use crate::server::{Server, command};
 use crate::site::Site;
 use crate::staff::Staff;
+use crate::wait::until;
 
 /// What an app and the staff knew before the disaster.
 struct Known {
@@ -95,14 +96,7 @@ async fn a_server_on_sqlite_is_copied_while_it_runs_and_goes_on_elsewhere() {
     let machine = machine(&server);
     let (data, new) = (server.data().join("data"), machine.path().join("data"));
     fs::create_dir(&new).unwrap();
-    let copy_database = || {
-        command()
-            .args(["backup", "--config"])
-            .arg(server.data().join("ehi.toml"))
-            .arg(new.join("ehi.db"))
-            .output()
-            .unwrap()
-    };
+    let copy_database = || back_up(&server, &new.join("ehi.db")).output().unwrap();
     let copied = copy_database();
     assert!(copied.status.success(), "{copied:?}");
     let mode = fs::metadata(new.join("ehi.db")).unwrap().permissions();
@@ -129,12 +123,8 @@ async fn a_server_on_postgresql_is_dumped_while_it_runs_and_goes_on_elsewhere() 
     let (old, new) = (TestDatabase::create().await, TestDatabase::create().await);
     let server = Site::new().start(&format!("database = '{}'", old.url()));
     let known = before(&server).await;
-    let refused = command()
-        .args(["backup", "--config"])
-        .arg(server.data().join("ehi.toml"))
-        .arg(server.data().join("copy.db"))
-        .output()
-        .unwrap();
+    let to = server.data().join("copy.db");
+    let refused = back_up(&server, &to).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("pg_dump"),
@@ -152,4 +142,78 @@ async fn a_server_on_postgresql_is_dumped_while_it_runs_and_goes_on_elsewhere() 
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace(&old.url(), &new.url())).unwrap();
     after(&Server::serve(machine), known).await;
+}
+
+/// What runs while an operator copies: exports begin and end, and half-written files come and go.
+async fn copied_while_exports_run(server: &Server, app: &App<'_>, new: &Path) {
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(app.kick_off("/no-form").await);
+    }
+    let names = ["files", "keys"].map(|name| server.data().join("data").join(name));
+    // It says what was not there any more, and goes on.
+    let copied = Command::new("cp").arg("-a").args(names).arg(new).output();
+    drop(copied.unwrap());
+    for job in jobs {
+        app.wait_for(&job, "retrieved").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_removed_between_the_two_copies_is_missed_alone_and_told_of() {
+    let server = Site::new().start("lifetimes = { sweep = '1s' }");
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let (reviewed, taken_back) = (in_review(&app).await, in_review(&app).await);
+    let letters = ["letter.txt", "mistaken.txt"].map(|name| (name, "text/plain", LETTER));
+    staff.add_files(&reviewed, &letters).await.expect(200);
+    staff.approve(&taken_back).await.expect(200);
+    let machine = machine(&server);
+    let new = machine.path().join("data");
+    fs::create_dir(&new).unwrap();
+    let copied = back_up(&server, &new.join("ehi.db")).output().unwrap();
+    assert!(copied.status.success(), "{copied:?}");
+    staff
+        .remove_files(&reviewed, &["mistaken.txt"])
+        .await
+        .expect(200);
+    app.delete(&taken_back).await.expect(202);
+    copied_while_exports_run(&server, &app, &new).await;
+    let tokens = app.tokens.clone();
+    drop((app, staff));
+    assert!(server.shutdown().success());
+
+    let restored = Server::serve(machine);
+    let app = App::with_tokens(&restored, ANNA, tokens);
+    let staff = Staff::log_in(&restored).await;
+    staff.approve(&reviewed).await.expect(200);
+    let manifest = app.wait_for_manifest(&reviewed).await.json();
+    assert!(resources(&app, &manifest).await.len() > 5);
+    for (name, status) in [("letter.txt", 200), ("mistaken.txt", 404)] {
+        let path = format!("/jobs/{}/download/attachments/{name}", reviewed.id);
+        app.get(&restored.url(&path)).await.expect(status);
+    }
+    let manifest = app.wait_for_manifest(&taken_back).await.json();
+    let file = manifest["output"][0]["url"].as_str().unwrap();
+    app.get(file).await.expect(404);
+    let log = restored.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("that the database names is not there"));
+    assert_eq!(told.count(), 2, "{log}");
+    // What is newer than the database stays until its operator says otherwise.
+    until("the sweep", async || {
+        restored.log().contains("adopt-files").then_some(())
+    })
+    .await;
+}
+
+/// The command that copies the database of this server.
+fn back_up(server: &Server, to: &Path) -> Command {
+    let mut command = command();
+    command
+        .args(["backup", "--config"])
+        .arg(server.data().join("ehi.toml"))
+        .arg(to);
+    command
 }

@@ -1,6 +1,7 @@
 //! A server with the wrong database, or the wrong place for files, does no harm.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -71,7 +72,8 @@ async fn whoever_names_the_wrong_database_loses_no_file_and_is_told_what_to_do()
 }
 
 #[tokio::test]
-async fn files_that_were_there_before_the_mark_stay_with_their_database() {
+async fn files_that_were_there_before_the_mark_stay_with_their_database_and_others_until_it_is_told()
+ {
     let mut server = Site::new().start("lifetimes = { sweep = '1s' }");
     let app = App::connect(&server, ANNA).await;
     let job = in_review(&app).await;
@@ -79,22 +81,107 @@ async fn files_that_were_there_before_the_mark_stay_with_their_database() {
     let folder = server.data().join("data/files");
     let mark = folder.join("deployment/id");
     let before = fs::read_to_string(&mark).unwrap();
-    // Its export is gone, and is so for good once the mark is there.
+    // Nobody knows its export: an older version removed it, or the database is older.
     let orphan = folder.join("00000000-0000-4000-8000-000000000000/1");
     fs::create_dir_all(&orphan).unwrap();
     fs::write(orphan.join("Patient.ndjson"), "x").unwrap();
     fs::remove_file(&mark).unwrap();
     server.restart(End::Killed);
     assert_eq!(fs::read_to_string(&mark).unwrap(), before);
-    until("the sweep", async || (!orphan.exists()).then_some(())).await;
+    until("the sweep", async || left_alone(&server)).await;
+    assert!(orphan.join("Patient.ndjson").is_file());
+    let adopted = run(&server, &["adopt-files"]);
+    let said = String::from_utf8_lossy(&adopted.stdout);
     assert!(
-        server
-            .log()
-            .contains("files whose export is gone are deleted")
+        adopted.status.success() && said.contains("1 export "),
+        "{adopted:?}"
     );
+    until("the sweep", async || (!orphan.exists()).then_some(())).await;
     let app = App::with_tokens(&server, ANNA, tokens);
     Staff::log_in(&server).await.approve(&job).await.expect(200);
     app.wait_for_manifest(&job).await;
+}
+
+/// Whether a sweep met files that the database does not know, and told what to do.
+fn left_alone(server: &Server) -> Option<()> {
+    let log = server.log();
+    let told = log.contains("are left alone") && log.contains("adopt-files");
+    told.then_some(())
+}
+
+#[tokio::test]
+async fn nobody_starts_whose_files_are_not_there_and_nobody_exports_to_where_they_cannot_be_fetched()
+ {
+    let server = Site::new().start("workers = 0");
+    let own = server.data().join("own").display().to_string();
+    // Before the first export, too.
+    for words in [["serve", "--files", &own], ["worker", "--files", &own]] {
+        assert_refused(&run(&server, &words));
+        assert!(!server.data().join("own/deployment").exists());
+    }
+    assert!(server.shutdown().success());
+
+    let mut server = Site::new().start("");
+    let app = App::connect(&server, ANNA).await;
+    let job = in_review(&app).await;
+    let tokens = app.tokens.clone();
+    let (files, away) = (server.data().join("data/files"), server.data().join("disk"));
+    fs::rename(&files, &away).unwrap();
+    for words in [["serve"], ["worker"]] {
+        assert_refused(&run(&server, &words));
+    }
+    assert!(!files.join("deployment").exists());
+    fs::remove_dir_all(&files).unwrap();
+    fs::rename(&away, &files).unwrap();
+    server.restart(End::Asked);
+    let app = App::with_tokens(&server, ANNA, tokens);
+    Staff::log_in(&server).await.approve(&job).await.expect(200);
+    let manifest = app.wait_for_manifest(&job).await.json();
+    assert!(resources(&app, &manifest).await.len() > 5);
+}
+
+/// By mistake: a drill needs a copy of the files as well.
+#[tokio::test]
+async fn a_server_on_a_copy_of_the_database_deletes_nothing_of_what_came_after() {
+    let server = Site::new().start("lifetimes = { sweep = '1s' }");
+    let app = App::connect(&server, ANNA).await;
+    let staff = Staff::log_in(&server).await;
+    let old = in_review(&app).await;
+    let copy = server.data().join("copy.db").display().to_string();
+    let copied = run(&server, &["backup", &copy]);
+    assert!(copied.status.success(), "{copied:?}");
+    let new = in_review(&app).await;
+
+    let config = fs::read_to_string(server.data().join("ehi.toml")).unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let (here, there) = (server.data().join("data"), server.data().join("drill"));
+    let config = config
+        .replace(
+            &format!("data = '{}'", here.display()),
+            &format!("data = '{}'", there.display()),
+        )
+        .replace(&format!(":{}", server.port()), &format!(":{port}"));
+    let files = here.join("files");
+    let config = format!(
+        "{config}database = 'sqlite:{copy}'\nfiles = '{}'\n",
+        files.display()
+    );
+    fs::write(server.data().join("drill.toml"), config).unwrap();
+    let drill = Server::replica(server.data(), "drill.toml", port);
+    until("its sweep", async || left_alone(&drill)).await;
+    assert_eq!(
+        Staff::log_in(&drill).await.job_ids("").await,
+        [old.id.as_str()]
+    );
+    drop(drill);
+
+    for job in [&old, &new] {
+        staff.approve(job).await.expect(200);
+        let manifest = app.wait_for_manifest(job).await.json();
+        assert!(resources(&app, &manifest).await.len() > 5);
+    }
 }
 
 #[tokio::test]

@@ -98,6 +98,16 @@ async fn what_expired_goes_after_a_restart_too() {
     .await;
 }
 
+#[test]
+fn a_demo_whose_files_go_with_it_takes_no_database() {
+    let told = command()
+        .args(["demo", "--database", "sqlite:x.db"])
+        .output();
+    let told = told.unwrap();
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert!(!told.status.success() && said.contains("--data"), "{said}");
+}
+
 #[tokio::test]
 async fn a_front_end_answers_while_another_process_exports() {
     let database = TestDatabase::create().await;
@@ -113,7 +123,8 @@ async fn a_front_end_answers_while_another_process_exports() {
             .header("x-progress")
             .starts_with("requested")
     );
-    let worker = Server::demo_with(&records, &shared);
+    let files = front.data().join("files").display().to_string();
+    let worker = Server::demo_with(&records, &[&shared[..], &["--files", &files]].concat());
     app.wait_for(&job, "retrieved").await;
     drop(worker);
 }

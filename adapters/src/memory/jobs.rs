@@ -1,7 +1,8 @@
 //! Export jobs in memory.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ struct Jobs {
     by_id: HashMap<JobId, ExportJob>,
     /// The place in the queue of each job that waits for a worker, or did.
     turns: HashMap<JobId, Turn>,
+    /// Whose files have to go.
+    removed: BTreeSet<JobId>,
 }
 
 impl Jobs {
@@ -120,7 +123,35 @@ impl JobStore for MemoryJobs {
             return Err(StoreError::Conflict);
         }
         jobs.turns.remove(&job.id);
+        jobs.removed.insert(job.id);
         jobs.by_id.remove(&job.id).ok_or(StoreError::NotFound)
+    }
+
+    async fn removed(&self, after: Option<JobId>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let behind = (
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let jobs = lock(&self.jobs);
+        Ok((jobs.removed.range(behind)).take(limit).copied().collect())
+    }
+
+    async fn forget(&self, ids: &[JobId]) -> Result<(), StoreError> {
+        let mut jobs = lock(&self.jobs);
+        for id in ids {
+            jobs.removed.remove(id);
+        }
+        Ok(())
+    }
+
+    async fn disown(&self, ids: &[JobId]) -> Result<usize, StoreError> {
+        let mut jobs = lock(&self.jobs);
+        let Jobs { by_id, removed, .. } = &mut *jobs;
+        let unknown: BTreeSet<JobId> = (ids.iter().copied())
+            .filter(|id| !by_id.contains_key(id))
+            .collect();
+        removed.extend(&unknown);
+        Ok(unknown.len())
     }
 
     async fn open_jobs(
@@ -162,7 +193,7 @@ impl JobStore for MemoryJobs {
         lease: Duration,
     ) -> Result<Option<ExportJob>, StoreError> {
         let mut jobs = lock(&self.jobs);
-        let Jobs { by_id, turns } = &mut *jobs;
+        let Jobs { by_id, turns, .. } = &mut *jobs;
         let next = (by_id.values_mut())
             .filter(|job| job.is_claimable(now))
             .min_by_key(|job| (turns.get(&job.id).map(|turn| turn.at), job.id));
@@ -190,7 +221,11 @@ impl JobStore for MemoryJobs {
             .map_err(|_| StoreError::Conflict)
     }
 
-    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+    async fn deployment(&self) -> Result<Option<DeploymentId>, StoreError> {
+        Ok(self.deployment.get().copied())
+    }
+
+    async fn name_deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
         Ok(*self.deployment.get_or_init(|| new))
     }
 

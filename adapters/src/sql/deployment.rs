@@ -5,8 +5,21 @@ use ehi_core::ports::StoreError;
 
 use super::{Database, unavailable};
 
+/// The id of this database, if it has one.
+pub(super) async fn known(database: &Database) -> Result<Option<DeploymentId>, StoreError> {
+    let id = sqlx::query_scalar::<_, String>("SELECT id FROM deployment WHERE one = 1")
+        .fetch_optional(database.pool())
+        .await
+        .map_err(unavailable)?;
+    let parsed = |id: String| {
+        DeploymentId::parse(&id)
+            .ok_or_else(|| unavailable("the deployment's id in the database cannot be read"))
+    };
+    id.map(parsed).transpose()
+}
+
 /// The id of this database: `new`, where it had none. Of two that come at once one stands.
-pub(super) async fn found(
+pub(super) async fn named(
     database: &Database,
     new: DeploymentId,
 ) -> Result<DeploymentId, StoreError> {
@@ -15,10 +28,7 @@ pub(super) async fn found(
         .execute(database.pool())
         .await
         .map_err(unavailable)?;
-    let id = sqlx::query_scalar::<_, String>("SELECT id FROM deployment WHERE one = 1")
-        .fetch_one(database.pool())
-        .await
-        .map_err(unavailable)?;
-    DeploymentId::parse(&id)
-        .ok_or_else(|| unavailable("the deployment's id in the database cannot be read"))
+    known(database)
+        .await?
+        .ok_or_else(|| unavailable("the deployment's id in the database is gone"))
 }

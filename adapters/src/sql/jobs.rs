@@ -14,7 +14,7 @@ use sqlx::{Any, Transaction};
 use tokio::sync::watch;
 
 use super::unreadable::Row;
-use super::{Database, Dialect, deployment, instant, nanoseconds, unavailable};
+use super::{Database, Dialect, deployment, instant, nanoseconds, removed, unavailable};
 
 /// A job behind the place of its row in an order: an instant and its id.
 type Placed = (i64, String, String);
@@ -272,8 +272,30 @@ impl JobStore for SqlJobs {
                 StoreError::NotFound
             });
         };
+        removed::keep(&mut transaction, job.id).await?;
         transaction.commit().await.map_err(unavailable)?;
         parsed(&removed)
+    }
+
+    async fn removed(&self, after: Option<JobId>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        removed::page(&self.0, after, count(limit)).await
+    }
+
+    async fn forget(&self, ids: &[JobId]) -> Result<(), StoreError> {
+        removed::forget(&self.0, ids).await
+    }
+
+    async fn disown(&self, ids: &[JobId]) -> Result<usize, StoreError> {
+        let mut transaction = self.0.begin().await?;
+        let mut unknown = 0;
+        for id in ids {
+            if !Self::exists(&mut transaction, *id).await? {
+                removed::keep(&mut transaction, *id).await?;
+                unknown += 1;
+            }
+        }
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(unknown)
     }
 
     async fn open_jobs(
@@ -362,8 +384,12 @@ impl JobStore for SqlJobs {
         transaction.commit().await.map_err(unavailable)
     }
 
-    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
-        deployment::found(&self.0, new).await
+    async fn deployment(&self) -> Result<Option<DeploymentId>, StoreError> {
+        deployment::known(&self.0).await
+    }
+
+    async fn name_deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
+        deployment::named(&self.0, new).await
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {

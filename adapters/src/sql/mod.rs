@@ -6,6 +6,7 @@
 //! | `schema` | the tables and their migrations |
 //! | `backup` | a copy of a database that is in use |
 //! | `deployment` | what the jobs and their files know each other by |
+//! | `removed` | the jobs whose files have to go |
 //! | `jobs`, `grants`, `sessions`, `audit` | one store each |
 //! | `guesses` | wrong passwords |
 //! | `keys` | the keys that sign tokens, sealed |
@@ -25,6 +26,7 @@ mod guesses;
 mod jobs;
 mod keys;
 mod registry;
+mod removed;
 mod schema;
 mod sessions;
 mod staff;

@@ -1,5 +1,6 @@
 //! Every store on both databases, by the suites that all stores run.
 
+mod backup;
 mod frozen;
 mod listening;
 mod older;

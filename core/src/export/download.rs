@@ -310,10 +310,10 @@ impl ExportService {
     ) -> Result<FileBytes, UseCaseError> {
         let bytes = match &download.content {
             Content::Stored(_) if range.is_empty() => stream::empty().boxed(),
-            Content::Stored(path) => {
-                let bytes = self.ports.files.read(path, range).await?;
-                bytes.ok_or(UseCaseError::NotFound)?
-            }
+            Content::Stored(path) => match self.ports.files.read(path, range).await? {
+                Some(bytes) => bytes,
+                None => return Err(self.missing(download, path).await),
+            },
             Content::Made(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 let start = place(range.start);
@@ -323,6 +323,18 @@ impl ExportService {
         };
         self.ports.audit.append(&download.entry).await?;
         Ok(bytes)
+    }
+
+    /// Why a stored file is not there: its job went a moment ago, or it was lost.
+    async fn missing(&self, download: &Download, path: &FilePath) -> UseCaseError {
+        if let Some(id) = download.entry.job
+            && let Err(gone) = self.live(id).await
+        {
+            return gone;
+        }
+        // As after a restore, of what was removed between the two copies.
+        tracing::error!(file = %path, "a file that the database names is not there");
+        UseCaseError::Unavailable("a file that the database names is not there".into())
     }
 
     fn disclosure(&self, access: &Access, job: &ExportJob, file: DisclosedFile) -> AuditEvent {

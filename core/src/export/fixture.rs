@@ -1,6 +1,6 @@
 //! Doubles for the tests of the use cases: a shelf of jobs behind a mock, and jobs in every state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +30,7 @@ use crate::testkit::{
 #[derive(Debug, Clone, Default)]
 pub struct Shelf {
     jobs: Arc<Mutex<BTreeMap<JobId, ExportJob>>>,
+    removed: Arc<Mutex<BTreeSet<JobId>>>,
     changes: watch::Sender<()>,
 }
 
@@ -63,6 +64,17 @@ impl Shelf {
 
     pub fn take(&self, id: JobId) -> Option<ExportJob> {
         self.jobs.lock().unwrap().remove(&id)
+    }
+
+    /// Whose files have to go.
+    pub fn removed(&self) -> Vec<JobId> {
+        self.removed.lock().unwrap().iter().copied().collect()
+    }
+
+    /// A job is removed, and its files are left.
+    pub fn remove(&self, id: JobId) -> Option<ExportJob> {
+        self.removed.lock().unwrap().insert(id);
+        self.take(id)
     }
 
     pub fn ids(&self) -> Vec<JobId> {
@@ -101,7 +113,26 @@ impl Shelf {
             if stored.version() != job.version() {
                 return Err(StoreError::Conflict);
             }
-            jobs.take(job.id).ok_or(StoreError::NotFound)
+            jobs.remove(job.id).ok_or(StoreError::NotFound)
+        });
+        let jobs = self.clone();
+        mock.expect_removed().returning(move |after, limit| {
+            let all = jobs.removed().into_iter();
+            let behind = all.filter(|id| after.is_none_or(|after| *id > after));
+            Ok(behind.take(limit).collect())
+        });
+        let jobs = self.clone();
+        mock.expect_forget().returning(move |ids| {
+            jobs.removed.lock().unwrap().retain(|id| !ids.contains(id));
+            Ok(())
+        });
+        let jobs = self.clone();
+        mock.expect_disown().returning(move |ids| {
+            let unknown: Vec<JobId> = (ids.iter().copied())
+                .filter(|id| jobs.get(*id).is_none())
+                .collect();
+            jobs.removed.lock().unwrap().extend(&unknown);
+            Ok(unknown.len())
         });
         let jobs = self.clone();
         mock.expect_list().returning(move |_, _| {
@@ -147,7 +178,7 @@ impl Shelf {
                 jobs.put(job);
                 Ok(())
             });
-        mock.expect_deployment().returning(|_| Ok(deployment()));
+        (mock.expect_deployment()).returning(|| Ok(Some(deployment())));
         let changes = self.changes.clone();
         mock.expect_subscribe()
             .returning(move || changes.subscribe());

@@ -9,7 +9,7 @@ use super::download::{Downloads, HandedOut};
 use super::links::Links;
 use super::review::UploadLimits;
 use super::stray::Strays;
-use super::sweep::Clean;
+use super::sweep::Memory;
 use super::{
     Attachment, Choices, Crowd, ExportJob, Interaction, JobId, Kickoff, Lifetimes, NotApplicable,
     OpenLimits, Requester, Review, Rules,
@@ -63,7 +63,7 @@ pub struct ExportService {
     pub(super) ports: ExportPorts,
     pub(super) settings: ExportSettings,
     pub(super) handed_out: Arc<HandedOut>,
-    pub(super) clean: Arc<Clean>,
+    pub(super) memory: Arc<Memory>,
     pub(super) strays: Arc<Strays>,
 }
 
@@ -184,7 +184,7 @@ impl ExportService {
             ports,
             settings,
             handed_out: Arc::default(),
-            clean: Arc::default(),
+            memory: Arc::default(),
             strays: Arc::default(),
         }
     }

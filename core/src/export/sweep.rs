@@ -1,48 +1,29 @@
 //! The sweep: removes what expired, and what servers that died left behind.
+//!
+//! Nothing is deleted only because no job is known for it: the database may be older than its
+//! files. What has to go is what the jobs themselves say.
+
+mod memory;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+pub(super) use self::memory::Memory;
+use self::memory::Seen;
+use super::deployment::belong_together;
 use super::service::{ExportService, UseCaseError};
-use super::{Deployment, DeploymentError, DeploymentId, ExportJob, JobId, Lifetimes, Status};
+use super::{DeploymentError, ExportJob, JobId, Lifetimes, Status};
 use crate::ports::{Action, By, FilePath, StoreError};
 
 /// How many jobs are swept at a time.
 const SWEPT_AT_ONCE: usize = 100;
 
-/// How long a folder in which nothing is left to sweep is not looked into again. Something is when
-/// its job goes, and its files could not go along.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// How many ids of removed jobs are asked for at a time.
+const REMOVED_AT_ONCE: usize = 1_000;
 
-/// How many such folders are remembered; the others are looked into each time.
-const REMEMBERED: usize = 100_000;
-
-/// The folders of jobs in which nothing is left to sweep, with the time to look again.
-#[derive(Debug, Default)]
-pub(super) struct Clean(Mutex<HashMap<JobId, Timestamp>>);
-
-impl Clean {
-    fn has(&self, job: JobId, now: Timestamp) -> bool {
-        let clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clean.get(&job).is_some_and(|until| now < *until)
-    }
-
-    fn remember(&self, job: JobId, now: Timestamp) {
-        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if clean.len() < REMEMBERED || clean.contains_key(&job) {
-            let until = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
-            clean.insert(job, until);
-        }
-    }
-
-    /// Forgets those that have to be looked into again.
-    fn pass(&self, now: Timestamp) {
-        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clean.retain(|_, until| now < *until);
-    }
-}
+/// The folders of jobs that keep files.
+type Folders = HashMap<JobId, FilePath>;
 
 impl ExportService {
     /// Removes jobs that expired, and files that nobody can come for any more: a server may have
@@ -54,12 +35,12 @@ impl ExportService {
             removed += self.sweep_state(status).await?;
         }
         // What is in the way of the one is not in the way of the other.
-        let orphans = self.sweep_orphans().await;
+        let files = self.sweep_files().await;
         let unfinished = self.ports.files.sweep_unfinished().await?;
         if unfinished > 0 {
             tracing::info!(unfinished, "half-written files were deleted");
         }
-        orphans.map(|()| removed)
+        files.map(|()| removed)
     }
 
     /// Removes the jobs that were in this state for too long.
@@ -102,44 +83,97 @@ impl ExportService {
         Ok(1)
     }
 
-    /// Deletes the files of jobs that are not there, and of attempts that came to nothing. A job
-    /// is there before its first file, so none that begins meanwhile is touched.
-    async fn sweep_orphans(&self) -> Result<(), UseCaseError> {
+    /// Deletes the files of jobs that were removed, and of attempts that came to nothing. A job is
+    /// there before its first file, so none that begins meanwhile is touched.
+    async fn sweep_files(&self) -> Result<(), UseCaseError> {
         let now = self.ports.clock.now();
-        self.clean.pass(now);
+        self.memory.pass(now);
+        let folders: Folders = (self.ports.files.folders().await?.into_iter())
+            .filter_map(|folder| Some((JobId::parse(folder.as_str())?, folder)))
+            .collect();
         let mut outcome = Ok(());
-        let mut orphans = Vec::new();
-        for folder in self.ports.files.folders().await? {
-            let Some(id) = JobId::parse(folder.as_str()) else {
-                continue;
-            };
-            if self.clean.has(id, now) {
-                continue;
+        let mut unknown = Vec::new();
+        for id in folders.keys().copied() {
+            match self.memory.seen(id) {
+                Some(Seen::Clean) => continue,
+                Some(Seen::Unknown) => {
+                    unknown.push(id);
+                    continue;
+                }
+                None => {}
             }
             match self.ports.jobs.get(id).await {
                 Ok(Some(job)) => outcome = outcome.and(self.sweep_attempts(&job, now).await),
-                Ok(None) => orphans.push((id, folder)),
+                Ok(None) => unknown.push(id),
                 // Whoever can read it sweeps it.
                 Err(StoreError::Unreadable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if orphans.is_empty() {
+        // Asked for behind the jobs: one that was removed meanwhile is among them.
+        let removed = self.removed().await?;
+        if unknown.is_empty() && removed.is_empty() {
             return outcome;
         }
-        // Where the files are not those of the jobs, all of them look like orphans.
+        // Where the files are not those of the jobs, an id here may be another job's there.
         if !self.owns_its_files().await? {
             tracing::error!(
-                folders = orphans.len(),
-                "files of exports that the database does not know are left alone: they are not marked as its own. Start the server anew; it tells what to do"
+                "the files are not marked as those of the database, so none is deleted. Start the server anew; it tells what to do"
             );
             return outcome;
         }
-        for (id, folder) in orphans {
-            tracing::warn!(job = %id, "files whose export is gone are deleted");
-            outcome = outcome.and(self.delete_forsaken(id, &folder).await);
+        unknown.retain(|id| removed.binary_search(id).is_err());
+        self.tell_of_unknown(&unknown, now);
+        outcome.and(self.sweep_removed(&removed, &folders, now).await)
+    }
+
+    /// The jobs whose files have to go, in order.
+    async fn removed(&self) -> Result<Vec<JobId>, UseCaseError> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().copied();
+            let page = self.ports.jobs.removed(after, REMOVED_AT_ONCE).await?;
+            if page.is_empty() {
+                all.sort_unstable();
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// Deletes the files of jobs that were removed, and forgets those that have none any more.
+    async fn sweep_removed(
+        &self,
+        removed: &[JobId],
+        folders: &Folders,
+        now: Timestamp,
+    ) -> Result<(), UseCaseError> {
+        let mut outcome = Ok(());
+        for id in removed {
+            if let Some(folder) = folders.get(id) {
+                tracing::info!(job = %id, "files of an export that is over are deleted");
+                outcome = outcome.and(self.delete_forsaken(*id, folder).await);
+            }
+        }
+        let gone = removed.iter().filter(|id| !folders.contains_key(id));
+        let settled = self.memory.settled(gone.copied(), now);
+        if !settled.is_empty() {
+            self.ports.jobs.forget(&settled).await?;
         }
         outcome
+    }
+
+    /// Leaves alone what the jobs do not know, and tells the operator now and then.
+    fn tell_of_unknown(&self, unknown: &[JobId], now: Timestamp) {
+        for id in unknown {
+            self.memory.remember(*id, Seen::Unknown, now);
+        }
+        if !unknown.is_empty() && self.memory.may_tell(now) {
+            tracing::warn!(
+                exports = unknown.len(),
+                "files of exports that the database does not know are left alone: the database may be older than they are, as after a restore. Where nobody needs them, 'ehi-server adopt-files' has them deleted"
+            );
+        }
     }
 
     /// Deletes the files of attempts that came to nothing. One that cannot be deleted does not keep
@@ -152,18 +186,14 @@ impl ExportService {
         let strays = self.sweep_strays(job, now).await;
         let settled = matches!(job.status(), Status::Retrieved | Status::Approved);
         if outcome.is_ok() && matches!(strays, Ok(0)) && settled {
-            self.clean.remember(job.id, now);
+            self.memory.remember(job.id, Seen::Clean, now);
         }
         outcome.and(strays.map(drop))
     }
 
     async fn owns_its_files(&self) -> Result<bool, UseCaseError> {
-        let deployment = Deployment {
-            jobs: self.ports.jobs.clone(),
-            files: self.ports.files.clone(),
-            new: DeploymentId::from_random(self.ports.entropy.bytes()),
-        };
-        match deployment.is_whole().await {
+        let (jobs, files) = (&*self.ports.jobs, &*self.ports.files);
+        match belong_together(jobs, files).await {
             Ok(owns) => Ok(owns),
             Err(DeploymentError::Jobs(error)) => Err(error.into()),
             Err(DeploymentError::Files(error)) => Err(error.into()),

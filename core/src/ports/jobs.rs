@@ -32,9 +32,22 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Jobs that match, newest first; jobs made in the same instant are ordered by id.
     async fn list(&self, filter: &JobFilter, page: Page) -> Result<Vec<ExportJob>, StoreError>;
 
-    /// Removes the job and returns it as it last was. `Conflict` when the stored version is not
-    /// the given job's; `NotFound` when it was gone already.
+    /// Removes the job and returns it as it last was. At the same instant its id comes among those
+    /// of [removed](Self::removed) jobs: its files go even if whoever removed it dies. `Conflict`
+    /// when the stored version is not the given job's; `NotFound` when it was gone already.
     async fn remove(&self, job: &ExportJob) -> Result<ExportJob, StoreError>;
+
+    /// At most `limit` ids under which files have to go: of jobs that were removed, and what was
+    /// [disowned](Self::disown), until they are [forgotten](Self::forget). In an order of the
+    /// store's own; `after` is the last one of the page before.
+    async fn removed(&self, after: Option<JobId>, limit: usize) -> Result<Vec<JobId>, StoreError>;
+
+    /// Forgets that files under these ids have to go: none is left.
+    async fn forget(&self, ids: &[JobId]) -> Result<(), StoreError>;
+
+    /// Has files under these ids go, as if their jobs had been removed, but for those of jobs that
+    /// are there. Returns how many ids have no job.
+    async fn disown(&self, ids: &[JobId]) -> Result<usize, StoreError>;
 
     /// How many exports of this patient that this client asked for, and how many of this client's
     /// at all, are [open](Status::OPEN).
@@ -79,9 +92,13 @@ pub trait JobStore: Debug + Send + Sync + 'static {
         progress: Progress,
     ) -> Result<(), StoreError>;
 
-    /// What these jobs and their files know each other by: `new`, where there was none yet. From
-    /// then on it is the same for everybody, as long as there are jobs.
-    async fn deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError>;
+    /// What these jobs and their files know each other by, or `None` while they have no place for
+    /// files.
+    async fn deployment(&self) -> Result<Option<DeploymentId>, StoreError>;
+
+    /// Names these jobs and their files `new`, where they have no name yet. Returns the one that
+    /// stands: from then on it is the same for everybody, as long as there are jobs.
+    async fn name_deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError>;
 
     /// Tells when something may have become runnable. A change between two looks is never
     /// missed; false alarms are allowed.

@@ -127,7 +127,7 @@ const GRANTS: &str = "GRANT SELECT ON _sqlx_migrations TO server;
     GRANT SELECT, INSERT ON audit TO server;
     GRANT SELECT, UPDATE ON audit_head TO server;
     GRANT SELECT, INSERT, UPDATE ON deployment TO server;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON clients, codes, grants, guesses, jobs, jtis, refresh_tokens, sessions, signing_keys, staff TO server";
+    GRANT SELECT, INSERT, UPDATE, DELETE ON clients, codes, grants, guesses, jobs, jtis, refresh_tokens, removed_jobs, sessions, signing_keys, staff TO server";
 
 #[tokio::test]
 async fn a_server_needs_no_right_to_change_tables_nor_entries_of_the_audit_log() {
@@ -153,6 +153,9 @@ async fn a_server_needs_no_right_to_change_tables_nor_entries_of_the_audit_log()
     let claimed = jobs.claim(&worker, at(1), Duration::from_mins(1));
     let claimed = claimed.await.unwrap().unwrap();
     jobs.remove(&claimed).await.unwrap();
+    jobs.disown(&[id]).await.unwrap();
+    assert_eq!(jobs.removed(None, 10).await.unwrap(), [id]);
+    jobs.forget(&[id]).await.unwrap();
     for forbidden in [
         "DELETE FROM audit",
         "UPDATE audit SET event = ''",

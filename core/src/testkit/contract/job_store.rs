@@ -10,16 +10,19 @@
     reason = "the names are the promises"
 )]
 
+mod belonging;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 
+pub use self::belonging::*;
 use crate::auth::ClientId;
 use crate::export::{
-    Choices, DeploymentId, ExportJob, Interaction, JobId, Kickoff, Patience, Progress, Requester,
-    Status, WorkerId,
+    Choices, ExportJob, Interaction, JobId, Kickoff, Patience, Progress, Requester, Status,
+    WorkerId,
 };
 use crate::fhir::PatientId;
 use crate::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
@@ -55,6 +58,8 @@ macro_rules! job_store_contract {
             a_new_job_wakes_whoever_waits
             every_state_is_kept
             a_deployment_is_named_once
+            a_removed_job_is_remembered_until_its_files_are_gone
+            what_nobody_knows_can_be_disowned_and_nothing_else
         );
     };
 }
@@ -560,21 +565,4 @@ pub async fn every_state_is_kept(store: Store) {
     assert_eq!(keep(&rejected).await, Status::Rejected);
     let failed = |job: &mut ExportJob| job.give_up("no", at(2)).unwrap();
     assert_eq!(keep(&failed).await, Status::Failed);
-}
-
-pub async fn a_deployment_is_named_once(store: Store) {
-    let names = (0..8).map(|number| {
-        let store = store.clone();
-        let new = DeploymentId::from_random([number; 32]);
-        tokio::spawn(async move { store.deployment(new).await.unwrap() })
-    });
-    let names: Vec<_> = join_all(names)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    let first = names[0];
-    assert!(names.iter().all(|name| *name == first), "{names:?}");
-    let later = DeploymentId::from_random([9; 32]);
-    assert_eq!(store.deployment(later).await.unwrap(), first);
 }

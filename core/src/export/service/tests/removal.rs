@@ -215,24 +215,82 @@ async fn without_an_audit_entry_nothing_expires() {
 }
 
 #[tokio::test]
-async fn files_whose_job_is_gone_are_swept_and_no_others() {
+async fn files_of_jobs_that_were_removed_are_swept_and_no_others() {
     let job = approved();
-    let house = House::of([job.clone()]).joined().await;
-    let kept = job.attempt_folder(1).child("Patient.ndjson");
-    let orphan = another(approved(), 9)
-        .attempt_folder(1)
-        .child("Patient.ndjson");
+    let gone = another(approved(), 9);
+    // It may be newer than a database that was restored.
+    let unknown = another(approved(), 10);
+    let house = House::of([job.clone(), gone.clone()]).joined().await;
+    let [kept, forsaken, newer] =
+        [&job, &gone, &unknown].map(|job| job.attempt_folder(1).child("Patient.ndjson"));
     let foreign = FilePath::parse("lost-and-found/x").unwrap();
-    for path in [&kept, &orphan, &foreign] {
+    for path in [&kept, &forsaken, &newer, &foreign] {
         house.keep(path, "x").await;
     }
+    house.shelf.remove(gone.id);
     let memory = house.memory.clone();
-    house.service().sweep().await.unwrap();
-    let there = |path: &FilePath| !memory.text(path).is_empty();
-    assert_eq!(
-        (there(&kept), there(&orphan), there(&foreign)),
-        (true, false, true)
+    let service = house.service();
+    for _ in 0..2 {
+        service.sweep().await.unwrap();
+        let there = |path: &FilePath| !memory.text(path).is_empty();
+        assert_eq!(
+            [&kept, &forsaken, &newer, &foreign].map(there),
+            [true, false, true, true]
+        );
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_written_behind_a_removed_job_goes_too_and_then_the_job_is_forgotten() {
+    let (job, late) = (another(approved(), 1), another(approved(), 2));
+    let house = House::of([job.clone(), late.clone()]).joined().await;
+    keep_its_files(&house, &job).await;
+    for job in [&job, &late] {
+        house.shelf.remove(job.id);
+    }
+    let (shelf, memory, clock) = (
+        house.shelf.clone(),
+        house.memory.clone(),
+        house.clock.clone(),
     );
+    let written = late.attempt_folder(1).child("x");
+    let service = house.service();
+    service.sweep().await.unwrap();
+    assert!(memory.list(&job.folder()).await.unwrap().is_empty());
+    // Its worker was frozen for a while.
+    clock.set(at(20 + 3_000));
+    let writer = memory.writer(&written).await.unwrap();
+    writer.finish().await.unwrap();
+    service.sweep().await.unwrap();
+    assert!(memory.list(&late.folder()).await.unwrap().is_empty());
+    for (second, left) in [(3_060, 2), (6_590, 2), (6_630, 1), (6_700, 0)] {
+        clock.set(at(20 + second));
+        service.sweep().await.unwrap();
+        assert_eq!(shelf.removed().len(), left, "at {second}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_nobody_knows_are_asked_for_once_an_hour() {
+    let mut house = House::of([]).joined().await;
+    for number in 0..3 {
+        house
+            .keep(&another(approved(), number).folder().child("x"), "x")
+            .await;
+    }
+    (house.jobs.expect_get()).times(6).returning(|_| Ok(None));
+    let clock = house.clock.clone();
+    let memory = house.memory.clone();
+    let shelf = house.shelf.clone();
+    let service = house.service();
+    for second in [1_000, 1_060, 1_000 + 3_599, 1_000 + 3_600] {
+        clock.set(at(second));
+        service.sweep().await.unwrap();
+    }
+    // Whoever says that one may go is heard at once.
+    shelf.remove(another(approved(), 1).id);
+    service.sweep().await.unwrap();
+    assert_eq!(memory.count(), 2 + 1);
 }
 
 /// Claimed for its third attempt; the two before ended without a word.
@@ -334,9 +392,10 @@ async fn files_of_a_job_that_cannot_be_read_stay_and_keep_no_others() {
 async fn files_that_are_not_those_of_the_jobs_are_never_swept() {
     let other = DeploymentId::from_random([1; 32]).to_string();
     for marker in [None, Some(other.as_str()), Some("?"), Some("")] {
-        let house = House::of([]);
+        let house = House::of([approved()]);
         let orphan = approved().attempt_folder(1).child("Patient.ndjson");
         house.keep(&orphan, "x").await;
+        house.shelf.remove(approved().id);
         if let Some(marker) = marker {
             let path = FilePath::parse("deployment/id").unwrap();
             let mut writer = house.memory.writer(&path).await.unwrap();
