@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use ehi_adapters::directory::TomlMistake;
 use ehi_adapters::http::{Edge, StrictTransport, TestKickoffs};
 use ehi_adapters::oidc::{PatientLoginConfig, StaffLoginConfig};
 use ehi_core::export::{
@@ -216,8 +217,10 @@ impl Config {
     /// Reads the text of a configuration file and checks what can be checked without looking
     /// elsewhere.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let config: Self = toml::from_str(text)
-            .map_err(|error| Failure::because("the configuration is incomplete or wrong", error))?;
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let mistake = TomlMistake::of(text, &error);
+            Failure::because("the configuration is incomplete or wrong", mistake)
+        })?;
         let web = matches!(config.public_url.scheme(), "http" | "https");
         let bare = config.public_url.path() == "/"
             && config.public_url.query().is_none()

@@ -44,10 +44,9 @@ pub struct DemoArguments {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Keep jobs, tokens and sessions here (`sqlite:FILE` or `postgres://…`) instead of in memory:
-    /// with --data, which it needs, and --port a demo goes on where it ended
+    /// with --data and --port a demo goes on where it ended
     // Not by the environment: that may name a real one.
-    // Jobs that outlive the demo need files that do.
-    #[arg(long, requires = "data")]
+    #[arg(long)]
     database: Option<DatabaseUrl>,
     /// Keep files here, a folder or `s3://bucket/folder?…`, instead of with the data
     // Not by the environment either.
@@ -71,11 +70,15 @@ const WORKERS: usize = 2;
 pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
     // Kept until the end: dropping it deletes the folder.
     let temporary;
-    let data = if let Some(data) = arguments.data {
-        data
+    let (data, lasting) = if let Some(data) = arguments.data {
+        (data, Lasting::BeyondTheDemo)
     } else {
         temporary = temporary_folder()?;
-        temporary.path().to_owned()
+        let lasting = match arguments.files {
+            Some(_) => Lasting::BeyondTheDemo,
+            None => Lasting::AsLongAsTheDemo,
+        };
+        (temporary.path().to_owned(), lasting)
     };
     let (records, whose) = match arguments.records {
         Some(records) => (records, "patients"),
@@ -97,6 +100,7 @@ pub async fn run(arguments: DemoArguments) -> Result<(), Failure> {
             .database
             .map_or(Storage::Memory, |url| Storage::Database(url.into())),
         files: FilesPlace::read(arguments.files.as_ref(), &data)?,
+        lasting,
         workers: arguments.workers,
         origins: &origins,
     };
@@ -112,6 +116,7 @@ pub async fn serve(source: Arc<dyn RecordSource>, port: u16) -> Result<(), Failu
         data: data.path(),
         storage: Storage::Memory,
         files: FilesPlace::below(data.path()),
+        lasting: Lasting::AsLongAsTheDemo,
         workers: WORKERS,
         origins: &ehi_app_origins(),
     };
@@ -140,8 +145,16 @@ struct Place<'a> {
     data: &'a Path,
     storage: Storage,
     files: FilesPlace,
+    lasting: Lasting,
     workers: usize,
     origins: &'a [Url],
+}
+
+/// How long the files of a demo last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    AsLongAsTheDemo,
+    BeyondTheDemo,
 }
 
 async fn run_on(
@@ -155,6 +168,7 @@ async fn run_on(
         data,
         storage,
         files,
+        lasting,
         workers,
         origins,
     } = place;
@@ -165,8 +179,13 @@ async fn run_on(
         .map_err(|error| Failure::because("the address cannot be told", error))?;
     let base = Url::parse(&format!("http://{address}"))
         .map_err(|error| Failure::because("the address is no URL", error))?;
+    let stores = Stores::open(&storage, data).await?;
+    if lasting == Lasting::AsLongAsTheDemo {
+        // A database may know exports of earlier demos, whose files went with them.
+        deployment::begin_anew(&stores, &files).await?;
+    }
     let parts = Parts {
-        stores: Stores::open(&storage, data).await?,
+        stores,
         files,
         downloads: Downloads::ByToken,
         keys: KeyPlace::Folder,

@@ -11,7 +11,7 @@ use ehi_core::ports::{Clock, Entropy};
 use crate::Failure;
 use crate::app::Stores;
 use crate::database::Configured;
-use crate::files::FilesArgument;
+use crate::files::{FilesArgument, FilesPlace};
 use crate::log::say;
 
 /// Whose files.
@@ -38,6 +38,14 @@ pub(crate) async fn join(deployment: &Deployment) -> Result<(), Failure> {
         ),
         DeploymentError::Jobs(_) | DeploymentError::Files(_) => cannot_tell(error),
     })
+}
+
+/// Makes a new place for files that of the jobs, whatever place they had before.
+pub(crate) async fn begin_anew(stores: &Stores, files: &FilesPlace) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let deployment = stores.deployment(files, &clock, &entropy).await?;
+    deployment.adopt().await.map(drop).map_err(cannot_tell)
 }
 
 /// Makes the files those of the database.

@@ -98,14 +98,21 @@ async fn what_expired_goes_after_a_restart_too() {
     .await;
 }
 
-#[test]
-fn a_demo_whose_files_go_with_it_takes_no_database() {
-    let told = command()
-        .args(["demo", "--database", "sqlite:x.db"])
-        .output();
-    let told = told.unwrap();
-    let said = String::from_utf8_lossy(&told.stderr);
-    assert!(!told.status.success() && said.contains("--data"), "{said}");
+#[tokio::test]
+async fn a_demo_whose_files_went_with_it_can_be_begun_anew_on_its_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("demo.db").display());
+    let records = Records::small();
+    let on = ["--database", database.as_str()];
+    for exports in 1..=2 {
+        let server = Server::demo_without_data(&records, &on);
+        let app = App::connect(&server, ANNA).await;
+        let job = app.kick_off("/no-form/auto-approve").await;
+        let manifest = app.wait_for_manifest(&job).await;
+        assert!(resources(&app, &manifest.json()).await.len() > 5);
+        let known = Staff::log_in(&server).await.job_ids("").await;
+        assert_eq!(known.len(), exports);
+    }
 }
 
 #[tokio::test]

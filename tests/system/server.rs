@@ -108,6 +108,18 @@ impl Server {
         server
     }
 
+    /// A demo on these records that is told no place for its data.
+    pub fn demo_without_data(records: &Records, arguments: &[&str]) -> Self {
+        let mut command = command();
+        (command
+            .args(["demo", "--port", "0", "--records"])
+            .arg(records.folder()))
+        .args(arguments);
+        let mut server = Self::run(command, Data::Own(TempDir::new().unwrap()));
+        server.records = Some(records.clone());
+        server
+    }
+
     /// A demo that makes its patients itself, into `records` below its data folder.
     pub fn demo_of_samples() -> Self {
         Self::start(None, Data::Own(TempDir::new().unwrap()), &[])

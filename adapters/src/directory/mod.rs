@@ -28,6 +28,7 @@ mod accounts;
 mod changes;
 mod edit;
 mod live;
+mod toml_mistake;
 
 use std::collections::HashMap;
 
@@ -49,6 +50,7 @@ use crate::accounts::{Mistake, Registration};
 
 pub use edit::{DirectoryEdit, EditError};
 pub use live::{DirectoryFile, DirectoryFileError};
+pub use toml_mistake::TomlMistake;
 
 /// Everybody the server knows by name.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub struct Directory {
 pub enum DirectoryError {
     /// Not TOML, or not in this shape.
     #[error("the directory file cannot be read: {0}")]
-    Toml(#[from] toml::de::Error),
+    Toml(TomlMistake),
     /// Two entries of one name.
     #[error("the directory file names '{0}' twice")]
     Twice(String),
@@ -120,7 +122,8 @@ struct PatientEntry {
 impl Directory {
     /// Reads the text of a directory file.
     pub fn parse(text: &str) -> Result<Self, DirectoryError> {
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text)
+            .map_err(|error| DirectoryError::Toml(TomlMistake::of(text, &error)))?;
         let registrations = file.client.clone();
         let mut clients = HashMap::new();
         let mut secrets = Vec::new();

@@ -174,7 +174,7 @@ fn reason(payload: &Payload) -> Result<Option<String>, Problem> {
         Payload::Empty => None,
         Payload::Form(form) => field(form, "reason"),
         Payload::Json(Value::Object(body)) => match body.get("reason") {
-            None => None,
+            None | Some(Value::Null) => None,
             Some(Value::String(reason)) => Some(reason.as_str()),
             Some(_) => {
                 let message = "/reason is not a text. Leave it out to give none.";
