@@ -369,7 +369,7 @@ fn write_record(folder: &Path, bytes: u64) -> Outcome<u64> {
 
 /// Exports the one record of a folder and prints the most memory it took, in kB.
 async fn one_record(folder: &Path) -> Outcome<()> {
-    let source = Arc::new(BundleFolder::open(folder).await?);
+    let source: Arc<dyn RecordSource> = Arc::new(BundleFolder::open(folder).await?);
     let patient = PatientId::parse("large")?;
     let patient = source.patient(&patient).await?.ok_or("nobody is there")?;
     let jobs: Arc<dyn JobStore> = Arc::new(MemoryJobs::default());
