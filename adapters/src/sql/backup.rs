@@ -41,11 +41,12 @@ impl Database {
         let mut open = OpenOptions::new();
         let made = open.write(true).create_new(true).mode(0o600).open(file);
         let made = made.map_err(failed)?;
-        let copied = sqlx::query("VACUUM INTO $1")
-            .bind(path)
-            .execute(self.pool())
-            .await;
-        if let Err(error) = copied {
+        let copied = async {
+            let mut connection = self.pool().unbounded().await?;
+            let copy = sqlx::query("VACUUM INTO $1").bind(path);
+            copy.execute(&mut *connection).await
+        };
+        if let Err(error) = copied.await {
             // Half a copy is none.
             drop(std::fs::remove_file(file));
             return Err(CopyError::Copy(unavailable(error)));

@@ -5,6 +5,7 @@ mod listening;
 mod older;
 mod plans;
 mod schema;
+mod silent;
 mod unreadable;
 
 use base64::Engine;
