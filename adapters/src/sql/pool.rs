@@ -101,7 +101,8 @@ fn settings(dialect: Dialect, limits: DatabaseLimits) -> String {
     match dialect {
         // WAL: readers do not wait for the writer. FULL: what was acknowledged outlives a power cut.
         Dialect::Sqlite => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = ON;".to_owned(),
-        Dialect::Postgres => format!("SET statement_timeout = {statement}; SET idle_in_transaction_session_timeout = {silence};"),
+        // What was acknowledged outlives a crash, whatever the database has for its own.
+        Dialect::Postgres => format!("SET synchronous_commit = on; SET statement_timeout = {statement}; SET idle_in_transaction_session_timeout = {silence};"),
     }
 }
 

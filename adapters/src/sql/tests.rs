@@ -57,6 +57,30 @@ async fn a_transaction_that_the_database_took_back_is_in_nobodys_way() {
     next.commit().await.unwrap();
 }
 
+#[tokio::test]
+async fn what_was_acknowledged_is_durable_whatever_the_database_has_for_its_own() {
+    let kept = TestDatabase::create().await;
+    let name = kept.name();
+    kept.run(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = off"
+    ))
+    .await;
+    let postgres = Database::open(&kept.url(), limits()).await.unwrap();
+    let set = sqlx::query_scalar::<_, String>("SHOW synchronous_commit");
+    let set = set.fetch_one(postgres.pool()).await.unwrap();
+    assert_eq!(set, "on");
+
+    let (sqlite, _folder) = sqlite().await;
+    let journal = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
+    let journal = journal.fetch_one(sqlite.pool()).await.unwrap();
+    assert_eq!(journal, "wal");
+    // 2 is FULL.
+    for (pragma, value) in [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1)] {
+        let set = sqlx::query_scalar::<_, i64>(pragma);
+        assert_eq!(set.fetch_one(sqlite.pool()).await.unwrap(), value);
+    }
+}
+
 fn secret(byte: u8) -> KeySecret {
     KeySecret::parse(&KeySecret::write([byte; 32])).unwrap()
 }
