@@ -210,12 +210,6 @@ impl Database {
         self.0.dialect
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let asked = sqlx::query("SELECT 1").execute(&self.0.pool).await;
-        asked.map(drop).map_err(unavailable)
-    }
-
     pub(super) fn pool(&self) -> &Pool {
         &self.0.pool
     }

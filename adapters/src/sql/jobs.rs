@@ -366,6 +366,10 @@ impl JobStore for SqlJobs {
         deployment::found(&self.0, new).await
     }
 
+    async fn rehearse(&self) -> Result<(), StoreError> {
+        deployment::rehearse(&self.0).await
+    }
+
     fn subscribe(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }

@@ -81,6 +81,23 @@ async fn what_was_acknowledged_is_durable_whatever_the_database_has_for_its_own(
     }
 }
 
+#[tokio::test]
+async fn a_database_that_only_reads_fails_the_rehearsal() {
+    use ehi_core::ports::JobStore;
+    let kept = TestDatabase::create().await;
+    let opened = async || SqlJobs::new(&Database::open(&kept.url(), limits()).await.unwrap());
+    opened().await.rehearse().await.unwrap();
+    let name = kept.name();
+    kept.run(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ))
+    .await;
+    let rehearsed = opened().await.rehearse().await;
+    assert!(matches!(rehearsed, Err(StoreError::Unavailable(_))));
+    let (sqlite, _folder) = sqlite().await;
+    SqlJobs::new(&sqlite).rehearse().await.unwrap();
+}
+
 fn secret(byte: u8) -> KeySecret {
     KeySecret::parse(&KeySecret::write([byte; 32])).unwrap()
 }

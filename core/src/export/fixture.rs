@@ -148,6 +148,7 @@ impl Shelf {
                 Ok(())
             });
         mock.expect_deployment().returning(|_| Ok(deployment()));
+        mock.expect_rehearse().returning(|| Ok(()));
         let changes = self.changes.clone();
         mock.expect_subscribe()
             .returning(move || changes.subscribe());
