@@ -62,7 +62,7 @@ pub use settings::{
     Addressing, BucketName, Encryption, KmsKey, RegionName, S3Credentials, S3Settings,
     SettingsError,
 };
-use writer::{BUDGET, PART, S3Writer};
+use writer::{BUDGET, S3Writer};
 
 /// Files in a bucket of S3.
 ///
@@ -388,7 +388,7 @@ impl Store {
 
     /// Waits for the share of a part of so many bytes.
     async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, FileError> {
-        let shares = u32::try_from(bytes.div_ceil(PART)).unwrap_or(BUDGET);
+        let shares = u32::try_from(bytes.div_ceil(writer::PART)).unwrap_or(BUDGET);
         let share = self.budget.clone().acquire_many_owned(shares.min(BUDGET));
         share.await.map_err(|_| Failure::Broken.into())
     }
