@@ -267,6 +267,35 @@ async fn a_server_whose_database_is_gone_says_so_and_is_ready_again_when_it_is_b
 }
 
 #[tokio::test]
+async fn a_server_whose_database_only_reads_is_not_ready() {
+    let database = TestDatabase::create().await;
+    let url = database.url();
+    let server = Server::demo_with(&Records::small(), &["--database", &url]);
+    let ask = async || send(http().get(server.url("/readyz"))).await;
+    ask().await.expect(200);
+    let name = database.name();
+    let turn = async |setting: &str| {
+        let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {setting}");
+        database.administer(&set).await;
+        let cut = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        );
+        database.administer(&cut).await;
+    };
+    turn("on").await;
+    let told = until("it to notice", async || {
+        Some(ask().await).filter(|answer| answer.status == 503)
+    })
+    .await;
+    assert_eq!(told.text(), "database\n");
+    turn("off").await;
+    until("it to be ready", async || {
+        (ask().await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_can_write_no_file_is_not_ready() {
     let server = Server::demo(&Records::small());
     let files = server.data().join("files");

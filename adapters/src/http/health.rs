@@ -60,8 +60,8 @@ pub async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// `GET /readyz`: the database answers, the file store too, and files can be written; otherwise 503 and which of the
-/// two it is.
+/// `GET /readyz`: the database and the file store answer and take something; otherwise 503 and
+/// which of the two does not.
 pub async fn ready(
     State(app): State<Shared>,
     Extension(readiness): Extension<Readiness>,

@@ -229,6 +229,10 @@ impl JobStore for MemoryJobs {
         Ok(*self.deployment.get_or_init(|| new))
     }
 
+    async fn rehearse(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }

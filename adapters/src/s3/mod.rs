@@ -54,6 +54,7 @@ use ehi_core::ports::{
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use error::{Failure, failed, short, words};
@@ -61,13 +62,14 @@ pub use settings::{
     Addressing, BucketName, Encryption, KmsKey, RegionName, S3Credentials, S3Settings,
     SettingsError,
 };
-use writer::S3Writer;
+use writer::{BUDGET, S3Writer};
 
 /// Files in a bucket of S3.
 ///
-/// A file of more than 8 MiB goes there in parts, four of which are in memory at most, and
-/// appears when all of them are there. A file can have up to 292 GiB; parts are of 8 MiB up to
-/// 19 GiB, and larger behind that.
+/// A file of more than 5 MiB goes there in parts, and appears when all of them are there. Each file
+/// that is being written holds one part in memory at most, and all of them together 40 MiB besides,
+/// which are under way to the server. A file can have up to 5 TiB; parts are of 5 MiB up to 5 GB,
+/// and larger behind that, up to 1.2 GiB: one that is larger than 40 MiB is under way alone.
 #[derive(Clone)]
 pub struct S3Files(Arc<Store>);
 
@@ -76,6 +78,8 @@ struct Store {
     settings: S3Settings,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// What files that are being written have under way, in parts of the least size.
+    budget: Arc<Semaphore>,
 }
 
 /// One object of the bucket.
@@ -105,6 +109,7 @@ impl S3Files {
             settings,
             clock,
             entropy,
+            budget: Arc::new(Semaphore::new(BUDGET as usize)),
         }));
         (files.0.client.list_objects_v2())
             .bucket(files.0.bucket())
@@ -381,7 +386,14 @@ impl Store {
         }
     }
 
-    /// The time-outs of a request that sends so many times 8 MiB.
+    /// Waits for the share of a part of so many bytes.
+    async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, FileError> {
+        let shares = u32::try_from(bytes.div_ceil(writer::PART)).unwrap_or(BUDGET);
+        let share = self.budget.clone().acquire_many_owned(shares.min(BUDGET));
+        share.await.map_err(|_| Failure::Broken.into())
+    }
+
+    /// The time-outs of a request that sends so many times 5 MiB.
     fn timeouts(&self, times: usize) -> TimeoutConfig {
         timeouts(&self.settings, times)
     }

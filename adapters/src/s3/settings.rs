@@ -30,7 +30,7 @@ pub struct S3Settings {
     pub credentials: S3Credentials,
     /// How long it may take to connect.
     pub connect_timeout: Duration,
-    /// How long one attempt may take, the sending of up to 8 MiB included, and how long the
+    /// How long one attempt may take, the sending of up to 5 MiB included, and how long the
     /// server may be silent in the middle of a file.
     pub attempt_timeout: Duration,
     /// How often a request is sent when the server is busy or away, the first time included.

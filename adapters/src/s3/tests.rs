@@ -108,6 +108,40 @@ async fn a_large_file_is_visible_only_when_it_is_finished() {
 }
 
 #[tokio::test]
+async fn many_large_files_at_once_share_one_budget_and_come_to_their_end() {
+    let (files, server) = fresh().await;
+    let bytes = content(2 * writer::PART + 1);
+    server.bucket.fail(Ask::Begin, usize::MAX, Fault::Stall);
+    let names: Vec<_> = (0..20).map(|number| format!("job/{number}")).collect();
+    let mut writers = Vec::new();
+    for name in &names {
+        writers.push(files.writer(&path(name)).await.unwrap());
+    }
+    // Each writer hands over its first part when it begins the second.
+    let written = futures::future::join_all(
+        (writers.iter_mut()).map(|writer| writer.write(content(writer::PART + 1))),
+    );
+    tokio::select! {
+        _ = written => unreachable!("there is no room for so many"),
+        () = until(|| server.bucket.count(Ask::Begin) == 8) => {}
+    }
+    assert_eq!(files.0.budget.available_permits(), 0);
+    // Those that are dropped leave their shares to others.
+    drop(writers);
+    server.bucket.heal();
+    let (files, server) = (open(&server, "/others", "").await.unwrap(), server);
+    let written = names.iter().map(|name| write(&files, name, bytes.clone()));
+    for one in futures::future::join_all(written).await {
+        one.unwrap();
+    }
+    for name in &names {
+        assert!(read(&files, name, 0..u64::MAX).await.unwrap() == bytes);
+    }
+    assert_eq!(files.0.budget.available_permits(), 8);
+    assert_eq!(server.bucket.count(Ask::Complete), 20);
+}
+
+#[tokio::test]
 async fn a_writer_that_is_dropped_leaves_no_upload_behind() {
     let (files, server) = fresh().await;
     let mut writer = files.writer(&path("job/a")).await.unwrap();

@@ -11,21 +11,25 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use ehi_core::ports::{FileError, FileWriter};
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Object;
 use super::error::{Failure, failed, words};
 
-/// Up to this size a file is one request, and parts begin with it.
-pub(super) const PART: usize = 8 << 20;
+/// Up to this size a file is one request, and parts begin with it: S3 takes no smaller ones.
+pub(super) const PART: usize = 5 << 20;
 /// An upload has no more parts than this
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const PARTS: u32 = 10_000;
-/// Parts become twice as large after so many.
-const PARTS_OF_A_SIZE: u32 = PARTS / 4;
-/// The largest file, in bytes: a little over 292 GiB.
-pub(super) const LARGEST_FILE: u64 = PARTS_OF_A_SIZE as u64 * PART as u64 * (1 + 2 + 4 + 8);
+/// Parts grow after so many.
+const SMALL_PARTS: u32 = 1_000;
+/// By how much each of them is larger than the one before.
+const GROWTH: usize = 135 << 10;
+/// The largest file, in bytes.
+pub(super) const LARGEST_FILE: u64 = 5 << 40;
+/// How many times [`PART`] all files together have under way to the server.
+pub(super) const BUDGET: u32 = 8;
 /// How many parts of one file are under way to the server at once.
 const AT_ONCE: usize = 2;
 /// Putting the parts together may take a server as long as taking so many.
@@ -35,14 +39,22 @@ const MARK: &str = "upload";
 
 /// The size of the part with this number, from 1, or `None` behind the last.
 ///
-/// Files of up to 19 GiB, and thereby all usual ones, are held in parts of 8 MiB.
+/// Files of up to 5 GB, and thereby all usual ones, are held in parts of 5 MiB.
 fn part_size(number: u32) -> Option<usize> {
+    let grown = usize::try_from(number.saturating_sub(SMALL_PARTS)).ok()?;
     (1..=PARTS)
         .contains(&number)
-        .then(|| PART << ((number - 1) / PARTS_OF_A_SIZE))
+        .then_some(PART + grown * GROWTH)
 }
 
-/// Holds one part that fills, one that waits, and those that are under way.
+/// A part, and its share of what all files may have in memory together.
+struct Part {
+    bytes: Bytes,
+    share: OwnedSemaphorePermit,
+}
+
+/// Holds one part that fills, or that is full and waits for its share of the [`BUDGET`]. Whoever
+/// waits holds no share, and parts that have one go on by themselves, so there is always an end.
 pub(super) struct S3Writer {
     /// Gone while a write is under way: one that fails, or whose future is dropped, takes it along.
     state: Option<State>,
@@ -59,7 +71,7 @@ struct State {
 
 /// The way to the task that uploads. When it is dropped, the task cleans up behind itself.
 struct Upload {
-    parts: mpsc::Sender<Bytes>,
+    parts: mpsc::Sender<Part>,
     finish: oneshot::Sender<()>,
     task: JoinHandle<Result<(), FileError>>,
 }
@@ -117,7 +129,9 @@ impl State {
 
     /// Hands the filled part to the task, and waits while it has enough to do.
     async fn upload_part(&mut self) -> Result<(), FileError> {
-        let part = Bytes::from(std::mem::take(&mut self.filling));
+        let bytes = Bytes::from(std::mem::take(&mut self.filling));
+        let share = self.object.store.share(bytes.len()).await?;
+        let part = Part { bytes, share };
         self.number += 1;
         let upload = match self.upload.take() {
             Some(upload) => upload,
@@ -179,7 +193,7 @@ async fn joined(task: JoinHandle<Result<(), FileError>>) -> Result<(), FileError
 /// nothing of them is left.
 async fn upload(
     object: Object,
-    mut parts: mpsc::Receiver<Bytes>,
+    mut parts: mpsc::Receiver<Part>,
     finished: oneshot::Receiver<()>,
 ) -> Result<(), FileError> {
     let (id, mark) = object.begin_upload().await?;
@@ -239,20 +253,21 @@ impl Object {
         &self,
         id: &str,
         number: i32,
-        part: Bytes,
+        part: Part,
     ) -> Result<CompletedPart, FileError> {
-        let timeouts = self.store.timeouts(part.len().div_ceil(PART));
+        let timeouts = self.store.timeouts(part.bytes.len().div_ceil(PART));
         let uploaded = (self.store.client.upload_part())
             .bucket(self.store.bucket())
             .key(&self.key)
             .upload_id(id)
             .part_number(number)
-            .body(ByteStream::from(part))
+            .body(ByteStream::from(part.bytes))
             .customize()
             .config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| failed("a part of a large file", error))?;
+        drop(part.share);
         Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(uploaded.e_tag)
@@ -341,16 +356,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_thousand_parts_reach_the_stated_size_and_no_further() {
+    fn ten_thousand_parts_reach_the_largest_file() {
         let sizes: Vec<_> = (1..).map_while(part_size).collect();
         assert_eq!(sizes.len(), 10_000);
-        assert_eq!(sizes.iter().sum::<usize>() as u64, LARGEST_FILE);
-        assert_eq!(
-            (sizes[0], sizes[2_499], sizes[2_500]),
-            (PART, PART, 2 * PART)
-        );
-        assert_eq!(sizes.last(), Some(&(64 << 20)));
+        assert!(sizes.iter().sum::<usize>() as u64 >= LARGEST_FILE);
+        assert_eq!((sizes[0], sizes[999]), (PART, PART));
+        assert!(sizes[1_000..].is_sorted() && sizes[1_000] > PART);
+        // No part may be larger than 5 GiB.
+        assert!(sizes[9_999] < 5 << 30);
         assert_eq!((part_size(0), part_size(10_001)), (None, None));
-        assert_eq!(LARGEST_FILE >> 30, 292);
     }
 }

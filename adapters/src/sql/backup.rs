@@ -45,10 +45,13 @@ impl Database {
         let Some(path) = part.path().to_str() else {
             return Err(failed(io::ErrorKind::InvalidFilename.into()));
         };
+        let copied = async {
+            let mut connection = self.pool().unbounded().await?;
+            let copy = sqlx::query("VACUUM INTO $1").bind(path);
+            copy.execute(&mut *connection).await
+        };
         // Half a copy is none: it goes when it is dropped.
-        sqlx::query("VACUUM INTO $1")
-            .bind(path)
-            .execute(self.pool())
+        copied
             .await
             .map_err(|error| CopyError::Copy(unavailable(error)))?;
         let file = file.to_owned();

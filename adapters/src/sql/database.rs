@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ehi_core::ports::{Cause, StoreError};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::Executor as _;
+use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::PgListener;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Any, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use super::pool::{Pool, Transaction, in_time};
 use super::schema::{self, Schema};
 use super::unreadable::{Row, Unreadable};
 use super::{jobs, unavailable};
@@ -31,17 +33,6 @@ pub enum Dialect {
     Postgres,
 }
 
-impl Dialect {
-    /// How a transaction begins that is going to write: in SQLite it takes the one writer's place
-    /// at once, so that it never has to give up half-way.
-    fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-}
-
 /// Bounds of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseLimits {
@@ -52,8 +43,17 @@ pub struct DatabaseLimits {
     /// A statement that takes longer is given up (PostgreSQL).
     pub statement: Duration,
     /// A transaction in which nothing is said for so long is undone, so that nobody waits for what
-    /// it holds: its process, or the way to it, may be frozen (PostgreSQL).
+    /// it holds: its process, or the way to it, may be frozen (PostgreSQL). A connection on which
+    /// the database says nothing for so long, though it has nothing to do there, is closed.
     pub silence: Duration,
+}
+
+impl DatabaseLimits {
+    /// How long a statement's answer is waited for: longer than a database that is well takes to
+    /// give it up itself. Then it does not answer, and that connection is not used again.
+    pub fn deadline(&self) -> Duration {
+        self.statement + self.silence
+    }
 }
 
 impl Default for DatabaseLimits {
@@ -125,7 +125,7 @@ pub struct Database(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: AnyPool,
+    pool: Pool,
     dialect: Dialect,
     changed: watch::Sender<()>,
     listener: Option<JoinHandle<()>>,
@@ -161,7 +161,7 @@ impl Database {
             Dialect::Sqlite if makes => Some(make_file(url).await?),
             _ => None,
         };
-        let pool = connect(url, dialect, limits).await?;
+        let pool = Pool::connect(url, dialect, limits).await?;
         if opening != Opening::Whatever {
             match (schema::of(&pool, dialect).await?, opening) {
                 (Schema::Current, _) => {}
@@ -176,7 +176,11 @@ impl Database {
         let changed = watch::Sender::new(());
         let listener = match dialect {
             Dialect::Sqlite => None,
-            Dialect::Postgres => Some(tokio::spawn(listen(url.to_owned(), changed.clone()))),
+            Dialect::Postgres => Some(tokio::spawn(listen(
+                url.to_owned(),
+                limits,
+                changed.clone(),
+            ))),
         };
         let database = Self(Arc::new(Inner {
             pool,
@@ -206,20 +210,13 @@ impl Database {
         self.0.dialect
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.0.pool.acquire().await.map_err(unavailable)?;
-        connection.ping().await.map_err(unavailable)
-    }
-
-    pub(super) fn pool(&self) -> &AnyPool {
+    pub(super) fn pool(&self) -> &Pool {
         &self.0.pool
     }
 
     /// Begins a transaction that is going to write.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
-        let begun = self.0.pool.begin_with(self.0.dialect.begin()).await;
-        begun.map_err(unavailable)
+    pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.0.pool.begin().await.map_err(unavailable)
     }
 
     /// One of two statements.
@@ -329,46 +326,10 @@ pub(super) fn unreachable(error: sqlx::Error) -> DatabaseError {
     DatabaseError::Unreachable(error.into())
 }
 
-async fn connect(
-    url: &str,
-    dialect: Dialect,
-    limits: DatabaseLimits,
-) -> Result<AnyPool, DatabaseError> {
-    let options = options(url, dialect)?;
-    let (statement, silence) = (limits.statement.as_millis(), limits.silence.as_millis());
-    let settings = match dialect {
-        // WAL: readers do not wait for the writer. FULL: what was acknowledged outlives a power cut.
-        Dialect::Sqlite => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = ON;".to_owned(),
-        Dialect::Postgres => format!("SET statement_timeout = {statement}; SET idle_in_transaction_session_timeout = {silence};"),
-    };
-    let settings: Arc<str> = settings.into();
-    AnyPoolOptions::new()
-        .max_connections(limits.connections)
-        .acquire_timeout(limits.patience)
-        .after_connect(move |connection, _| {
-            let settings = settings.clone();
-            Box::pin(async move {
-                let safe = sqlx::AssertSqlSafe(settings.to_string());
-                connection.execute(sqlx::raw_sql(safe)).await.map(|_| ())
-            })
-        })
-        // A transaction that the database itself took back, as SQLite does on a full disk, still
-        // counts as open: the connection would never begin another one.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        })
-        .connect_with(options)
-        .await
-        .map_err(unreachable)
-}
-
 /// Passes on what other replicas tell, for as long as the database is open.
-async fn listen(url: String, changed: watch::Sender<()>) {
+async fn listen(url: String, limits: DatabaseLimits, changed: watch::Sender<()>) {
     loop {
-        if let Err(error) = listen_until_lost(&url, &changed).await {
+        if let Err(error) = listen_until_lost(&url, limits, &changed).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "other replicas cannot be heard right now"
@@ -378,12 +339,26 @@ async fn listen(url: String, changed: watch::Sender<()>) {
     }
 }
 
-async fn listen_until_lost(url: &str, changed: &watch::Sender<()>) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen(CHANNEL).await?;
+async fn listen_until_lost(
+    url: &str,
+    limits: DatabaseLimits,
+    changed: &watch::Sender<()>,
+) -> Result<(), sqlx::Error> {
+    let listening = async {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        sqlx::Result::Ok(listener)
+    };
+    let mut listener = in_time(limits.deadline(), listening).await?;
     loop {
-        // `None`: the connection was lost and made anew, and something may have been missed.
-        listener.try_recv().await?;
-        changed.send_replace(());
+        match timeout(limits.deadline(), listener.try_recv()).await {
+            // `None`: the connection was lost and made anew, and something may have been missed.
+            Ok(heard) => {
+                heard?;
+                changed.send_replace(());
+            }
+            // Nothing was told, or the database is gone without a word.
+            Err(_) => drop(in_time(limits.silence, listener.execute("SELECT 1")).await?),
+        }
     }
 }

@@ -8,8 +8,8 @@ use ehi_core::auth::{
 };
 use ehi_core::ports::{GuessStore, StoreError};
 use jiff::Timestamp;
-use sqlx::{Any, Transaction};
 
+use super::pool::Transaction;
 use super::{Database, nanoseconds, unavailable};
 
 /// How many rows a sweep leaves.
@@ -89,7 +89,7 @@ fn guesses((wrong, last, owners): Row) -> Result<Guesses, StoreError> {
 
 /// What is remembered, while nobody else changes it.
 struct Open {
-    transaction: Transaction<'static, Any>,
+    transaction: Transaction,
     account: String,
     place: String,
     tally: Tally,

@@ -10,9 +10,9 @@ use ehi_core::export::{
 use ehi_core::fhir::PatientId;
 use ehi_core::ports::{JobFilter, JobStore, OpenJobs, Page, StoreError};
 use jiff::Timestamp;
-use sqlx::{Any, Transaction};
 use tokio::sync::watch;
 
+use super::pool::Transaction;
 use super::unreadable::Row;
 use super::{Database, Dialect, deployment, instant, nanoseconds, removed, unavailable};
 
@@ -46,7 +46,7 @@ impl SqlJobs {
     /// Replaces a job of which this version is stored; `false` when another one is, or none. A
     /// turn that it has already stays.
     async fn replace(
-        transaction: &mut Transaction<'_, Any>,
+        transaction: &mut Transaction,
         job: &ExportJob,
         version: u64,
         turn: Option<Turn>,
@@ -72,7 +72,7 @@ impl SqlJobs {
 
     /// The turn of a job that can be claimed for the first time.
     async fn turn(
-        transaction: &mut Transaction<'_, Any>,
+        transaction: &mut Transaction,
         job: &ExportJob,
     ) -> Result<Option<Turn>, StoreError> {
         let Some(due) = job.first_due() else {
@@ -151,7 +151,7 @@ impl SqlJobs {
     }
 
     /// Whether a job is stored in any version.
-    async fn exists(transaction: &mut Transaction<'_, Any>, id: JobId) -> Result<bool, StoreError> {
+    async fn exists(transaction: &mut Transaction, id: JobId) -> Result<bool, StoreError> {
         let found = sqlx::query_scalar::<_, i64>("SELECT version FROM jobs WHERE id = $1")
             .bind(id.to_string())
             .fetch_optional(&mut **transaction)
@@ -390,6 +390,10 @@ impl JobStore for SqlJobs {
 
     async fn name_deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError> {
         deployment::named(&self.0, new).await
+    }
+
+    async fn rehearse(&self) -> Result<(), StoreError> {
+        deployment::rehearse(&self.0).await
     }
 
     fn subscribe(&self) -> watch::Receiver<()> {

@@ -2,7 +2,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `database` | the connections, and who tells of changes |
+//! | `database` | which one, and who tells of changes |
+//! | `pool` | its connections, and how long they are waited for |
 //! | `schema` | the tables and their migrations |
 //! | `backup` | a copy of a database that is in use |
 //! | `deployment` | what the jobs and their files know each other by |
@@ -25,6 +26,7 @@ mod grants;
 mod guesses;
 mod jobs;
 mod keys;
+mod pool;
 mod registry;
 mod removed;
 mod schema;

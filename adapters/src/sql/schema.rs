@@ -1,9 +1,10 @@
 //! The tables, of which version they are, and how they are brought up to this one.
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AnyConnection, AnyPool, Connection};
+use sqlx::{AnyConnection, Connection};
 
 use super::database::{DatabaseError, Dialect, options, unreachable};
+use super::pool::Pool;
 
 /// The steps from an empty database to the schema of this version. They only go forward.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -22,7 +23,7 @@ pub(super) enum Schema {
 }
 
 /// Looks of which version the tables are. Reading is all it needs a right to.
-pub(super) async fn of(pool: &AnyPool, dialect: Dialect) -> Result<Schema, DatabaseError> {
+pub(super) async fn of(pool: &Pool, dialect: Dialect) -> Result<Schema, DatabaseError> {
     let there = match dialect {
         Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
         Dialect::Postgres => {

@@ -6,6 +6,7 @@ mod listening;
 mod older;
 mod plans;
 mod schema;
+mod silent;
 mod unreadable;
 
 use base64::Engine;
@@ -55,6 +56,47 @@ async fn a_transaction_that_the_database_took_back_is_in_nobodys_way() {
     assert!(transaction.commit().await.is_err());
     let next = database.begin().await.unwrap();
     next.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_durable_whatever_the_database_has_for_its_own() {
+    let kept = TestDatabase::create().await;
+    let name = kept.name();
+    kept.run(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = off"
+    ))
+    .await;
+    let postgres = Database::open(&kept.url(), limits()).await.unwrap();
+    let set = sqlx::query_scalar::<_, String>("SHOW synchronous_commit");
+    let set = set.fetch_one(postgres.pool()).await.unwrap();
+    assert_eq!(set, "on");
+
+    let (sqlite, _folder) = sqlite().await;
+    let journal = sqlx::query_scalar::<_, String>("PRAGMA journal_mode");
+    let journal = journal.fetch_one(sqlite.pool()).await.unwrap();
+    assert_eq!(journal, "wal");
+    // 2 is FULL.
+    for (pragma, value) in [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1)] {
+        let set = sqlx::query_scalar::<_, i64>(pragma);
+        assert_eq!(set.fetch_one(sqlite.pool()).await.unwrap(), value);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_only_reads_fails_the_rehearsal() {
+    use ehi_core::ports::JobStore;
+    let kept = TestDatabase::create().await;
+    let opened = async || SqlJobs::new(&Database::open(&kept.url(), limits()).await.unwrap());
+    opened().await.rehearse().await.unwrap();
+    let name = kept.name();
+    kept.run(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ))
+    .await;
+    let rehearsed = opened().await.rehearse().await;
+    assert!(matches!(rehearsed, Err(StoreError::Unavailable(_))));
+    let (sqlite, _folder) = sqlite().await;
+    SqlJobs::new(&sqlite).rehearse().await.unwrap();
 }
 
 fn secret(byte: u8) -> KeySecret {

@@ -179,6 +179,7 @@ impl Shelf {
                 Ok(())
             });
         (mock.expect_deployment()).returning(|| Ok(Some(deployment())));
+        mock.expect_rehearse().returning(|| Ok(()));
         let changes = self.changes.clone();
         mock.expect_subscribe()
             .returning(move || changes.subscribe());

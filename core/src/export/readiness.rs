@@ -12,8 +12,8 @@ use crate::ports::{Cause, FileError, FilePath, JobFilter, Page};
 /// Why the server cannot do its work right now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// The store of jobs does not answer.
-    #[error("the jobs cannot be read")]
+    /// The store of jobs does not answer, or keeps nothing.
+    #[error("the jobs cannot be read, or nothing can be written there")]
     Jobs(#[source] Cause),
     /// No file can be written.
     #[error("no file can be written")]
@@ -24,15 +24,18 @@ pub enum NotReady {
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl ExportService {
-    /// Whether jobs can be read and files written. Takes a few seconds at most.
+    /// Whether jobs can be read and kept, and files written. Takes a few seconds at most.
     pub async fn ready(&self) -> Result<(), NotReady> {
         let one = Page {
             limit: Some(1),
             after: None,
         };
         let any = JobFilter::default();
-        let jobs = self.in_time(self.ports.jobs.list(&any, one));
-        jobs.await.map_err(NotReady::Jobs)?;
+        let jobs = async {
+            self.ports.jobs.list(&any, one).await?;
+            self.ports.jobs.rehearse().await
+        };
+        self.in_time(jobs).await.map_err(NotReady::Jobs)?;
         self.in_time(self.write()).await.map_err(NotReady::Files)
     }
 

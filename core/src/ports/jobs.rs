@@ -100,6 +100,9 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// stands: from then on it is the same for everybody, as long as there are jobs.
     async fn name_deployment(&self, new: DeploymentId) -> Result<DeploymentId, StoreError>;
 
+    /// Whether anything can be kept right now: writes something that changes nothing.
+    async fn rehearse(&self) -> Result<(), StoreError>;
+
     /// Tells when something may have become runnable. A change between two looks is never
     /// missed; false alarms are allowed.
     fn subscribe(&self) -> watch::Receiver<()>;

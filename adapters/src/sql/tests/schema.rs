@@ -156,6 +156,7 @@ async fn a_server_needs_no_right_to_change_tables_nor_entries_of_the_audit_log()
     jobs.disown(&[id]).await.unwrap();
     assert_eq!(jobs.removed(None, 10).await.unwrap(), [id]);
     jobs.forget(&[id]).await.unwrap();
+    jobs.rehearse().await.unwrap();
     for forbidden in [
         "DELETE FROM audit",
         "UPDATE audit SET event = ''",
