@@ -2,15 +2,12 @@
 
 use ehi_core::export::JobId;
 use ehi_core::ports::StoreError;
-use sqlx::{Any, Transaction};
 
+use super::pool::Transaction;
 use super::{Database, unavailable};
 
 /// Keeps an id; once is enough.
-pub(super) async fn keep(
-    transaction: &mut Transaction<'_, Any>,
-    id: JobId,
-) -> Result<(), StoreError> {
+pub(super) async fn keep(transaction: &mut Transaction, id: JobId) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO removed_jobs (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
         .bind(id.to_string())
         .execute(&mut **transaction)
