@@ -358,7 +358,9 @@ async fn listen_until_lost(
                 changed.send_replace(());
             }
             // Nothing was told, or the database is gone without a word.
-            Err(_) => drop(in_time(limits.silence, listener.execute("SELECT 1")).await?),
+            Err(_) => {
+                in_time(limits.silence, listener.execute("SELECT 1")).await?;
+            }
         }
     }
 }

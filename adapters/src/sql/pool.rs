@@ -27,7 +27,7 @@ use super::database::{DatabaseError, DatabaseLimits, Dialect, options, unreachab
 /// The connections of a database: each statement takes one for itself.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pool: AnyPool,
+    connections: AnyPool,
     begin: &'static str,
     limits: DatabaseLimits,
 }
@@ -40,7 +40,7 @@ impl Pool {
         limits: DatabaseLimits,
     ) -> Result<Self, DatabaseError> {
         let settings: Arc<str> = settings(dialect, limits).into();
-        let pool = AnyPoolOptions::new()
+        let connections = AnyPoolOptions::new()
             .max_connections(limits.connections)
             .acquire_timeout(limits.patience)
             // As below, where it has a bound.
@@ -62,7 +62,7 @@ impl Pool {
             .await
             .map_err(unreachable)?;
         Ok(Self {
-            pool,
+            connections,
             begin: match dialect {
                 // Takes the one writer's place at once, so that it never has to give up half-way.
                 Dialect::Sqlite => "BEGIN IMMEDIATE",
@@ -75,7 +75,7 @@ impl Pool {
     /// A connection that answers.
     async fn acquire(&self) -> sqlx::Result<Connection> {
         Ok(Connection {
-            live: Some(self.pool.acquire().await?),
+            live: Some(self.connections.acquire().await?),
             open: false,
             limits: self.limits,
         })
@@ -91,7 +91,7 @@ impl Pool {
 
     /// A connection for what takes as long as it takes, which nothing on another machine may.
     pub async fn unbounded(&self) -> sqlx::Result<PoolConnection<Any>> {
-        self.pool.acquire().await
+        self.connections.acquire().await
     }
 }
 
@@ -138,7 +138,9 @@ impl Connection {
     fn heard<T>(&mut self, answer: Result<sqlx::Result<T>, Elapsed>) -> sqlx::Result<T> {
         answer.unwrap_or_else(|_| {
             tracing::warn!("the database does not answer, and a connection is given up");
-            self.live.take().map(close);
+            if let Some(live) = self.live.take() {
+                close(live);
+            }
             Err(silent())
         })
     }
