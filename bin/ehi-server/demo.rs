@@ -29,7 +29,7 @@ use crate::edge::RequestLimits;
 use crate::files::{FilesPlace, FilesUrl};
 use crate::keys::KeyPlace;
 use crate::log::say;
-use crate::{sample, start};
+use crate::{deployment, sample, start};
 
 /// How to run the demo.
 #[derive(Debug, Args)]
