@@ -189,13 +189,13 @@ async fn what_was_removed_between_the_two_copies_is_missed_alone_and_told_of() {
     staff.approve(&reviewed).await.expect(200);
     let manifest = app.wait_for_manifest(&reviewed).await.json();
     assert!(resources(&app, &manifest).await.len() > 5);
-    for (name, status) in [("letter.txt", 200), ("mistaken.txt", 404)] {
+    for (name, status) in [("letter.txt", 200), ("mistaken.txt", 503)] {
         let path = format!("/jobs/{}/download/attachments/{name}", reviewed.id);
         app.get(&restored.url(&path)).await.expect(status);
     }
     let manifest = app.wait_for_manifest(&taken_back).await.json();
     let file = manifest["output"][0]["url"].as_str().unwrap();
-    app.get(file).await.expect(404);
+    app.get(file).await.expect(503);
     let log = restored.log();
     let told = log
         .lines()

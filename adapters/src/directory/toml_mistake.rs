@@ -7,6 +7,8 @@ use std::fmt;
 pub struct TomlMistake {
     line: usize,
     column: usize,
+    /// The key at the beginning of the line, where there is one.
+    key: Option<String>,
     message: String,
 }
 
@@ -16,7 +18,11 @@ impl TomlMistake {
         let start = error.span().map_or(0, |span| span.start);
         let before = text.get(..start).unwrap_or_default();
         let line_begin = before.rfind('\n').map_or(0, |end| end + 1);
+        let (key, _) = text[line_begin..].split_once('=').unwrap_or_default();
+        let key = key.trim();
+        let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         Self {
+            key: (!key.is_empty() && key.bytes().all(bare)).then(|| key.to_owned()),
             line: before.matches('\n').count() + 1,
             column: before[line_begin..].chars().count() + 1,
             message: without_value(error.message()),
@@ -38,9 +44,14 @@ impl fmt::Display for TomlMistake {
         let Self {
             line,
             column,
+            key,
             message,
         } = self;
-        write!(f, "line {line}, column {column}: {message}")
+        write!(f, "line {line}, column {column}")?;
+        if let Some(key) = key {
+            write!(f, " ({key})")?;
+        }
+        write!(f, ": {message}")
     }
 }
 
@@ -79,7 +90,7 @@ mod tests {
             ("database = postgres://ehi:hunter2@db", "line 1, column "),
             (
                 "\ntables = { database_url = \"hunter2\", querries = \"x\" }",
-                "line 2, column 37: unknown field `querries`",
+                "line 2, column 38 (tables): unknown field `querries`",
             ),
             (
                 "tables = { database_url = \"hunter2\" }",
@@ -87,7 +98,7 @@ mod tests {
             ),
             (
                 "tables = \"a\\\", expected hunter2\"",
-                "line 1, column 10: invalid type: a text, expected struct Tables",
+                "line 1, column 10 (tables): invalid type: a text, expected struct Tables",
             ),
             ("workers = \"hunter2\"", "invalid type: a text, expected u8"),
             ("password = \"hunter2\"", "unknown field `password`"),

@@ -332,9 +332,10 @@ impl ExportService {
         {
             return gone;
         }
-        // As after a restore, of what was removed between the two copies.
-        tracing::error!(file = %path, "a file that the database names is not there");
-        UseCaseError::Unavailable("a file that the database names is not there".into())
+        // As after a restore, of what was removed between the two copies. Whoever answers logs it.
+        UseCaseError::Unavailable(
+            format!("a file that the database names is not there: {path}").into(),
+        )
     }
 
     fn disclosure(&self, access: &Access, job: &ExportJob, file: DisclosedFile) -> AuditEvent {
