@@ -210,6 +210,35 @@ async fn wherever_a_database_falls_silent_in_a_claim_somebody_claims_the_job_aft
 }
 
 #[tokio::test]
+async fn whoever_goes_away_while_a_transaction_begins_leaves_none_open() {
+    let kept = TestDatabase::create().await;
+    let alone = DatabaseLimits {
+        connections: 1,
+        ..DatabaseLimits::default()
+    };
+    let database = Database::open(&kept.url(), alone).await.unwrap();
+    let others = Database::open(&kept.url(), alone).await.unwrap();
+    let log = SqlAudit::new(&database);
+    for steps in 1..=40 {
+        {
+            let mut begins = std::pin::pin!(database.begin());
+            for _ in 0..steps {
+                if futures::poll!(begins.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        // In a transaction that was left open, nobody else would see it.
+        let event = By::server().did(Action::View, at(steps));
+        log.append(&event).await.unwrap();
+        let seen = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM audit");
+        let seen = seen.fetch_one(others.pool()).await.unwrap();
+        assert_eq!(seen, steps, "after {steps} steps");
+    }
+}
+
+#[tokio::test]
 async fn connections_that_fell_silent_while_nobody_used_them_are_replaced_within_one_call() {
     let (_, kept) = postgres().await;
     let way = Way::to(&kept).await;
